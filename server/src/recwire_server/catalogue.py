@@ -1,0 +1,148 @@
+"""The catalogue: items, durable and recommendable."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recwire_server.encoder import Purpose
+from recwire_server.encoder.workers import EncodingWorkers
+from recwire_server.generation import Generation
+from recwire_server.generation_builder import GenerationBuilder
+from recwire_server.item import EmbeddedItem, Item
+from recwire_server.store import ItemVector, Store
+from recwire_server.task import TaskKeeper
+from recwire_server.vector import Vector
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """How many items were in the catalogue, and its revision after they went."""
+
+    count: int
+    revision: int
+
+
+class Catalogue:
+    """Adds, deletes and returns items. What it acknowledges is durable and in the next answer.
+
+    Owns the serving generation. Belongs to the event loop; new generations are built on another thread and swapped in.
+    """
+
+    def __init__(self, store: Store, workers: EncodingWorkers, builder: GenerationBuilder, tasks: TaskKeeper) -> None:
+        self._store = store
+        self._workers = workers
+        self._builder = builder
+        self._tasks = tasks
+        self._generation: Generation | None = None
+        self._revision = 0
+        self._writing = asyncio.Lock()  # commits and their effects happen in one order
+        self._building: asyncio.Task[None] | None = None
+        self._missed: list[Callable[[Generation], None]] | None = None  # by the generation that is being built
+
+    async def start(self) -> None:
+        """Bring back what the store has."""
+        self._revision = await self._store.catalog_revision()
+        self._generation = await self._builder.restore()
+        self._build_if_due()
+
+    @property
+    def generation(self) -> Generation:
+        """The items as they serve now. Do not keep it across an await."""
+        assert self._generation is not None, "start() comes first"
+        return self._generation
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change."""
+        return self._revision
+
+    async def upsert(self, items: Sequence[Item]) -> int:
+        """Add or replace items, all or none; return the catalogue's revision.
+
+        The last of several with one id wins. Texts that have not changed are not embedded again. Once begun, it is
+        finished even if the caller goes away.
+        """
+        newest = list({item.item_id: item for item in items}.values())
+        embedded = await self._embed(newest)
+        return await self._tasks.run(self._put(embedded))
+
+    async def delete(self, item_ids: Sequence[str]) -> Deleted:
+        """Delete items; unknown ids do not count. Once begun, it is finished even if the caller goes away."""
+        return await self._tasks.run(self._delete(item_ids))
+
+    async def items(self, item_ids: Sequence[str]) -> Mapping[str, Item]:
+        """Return those of the items that are in the catalogue, by id."""
+        found = await self._store.items(item_ids)
+        return {item_id: embedded.item for item_id, embedded in found.items()}
+
+    async def list_items(self, after_item_id: str, count: int) -> list[Item]:
+        """Return at most count items with ids past after_item_id, in the order of the ids' UTF-8 bytes."""
+        return [embedded.item for embedded in await self._store.list_items(after_item_id, count)]
+
+    async def _embed(self, items: Sequence[Item]) -> list[EmbeddedItem]:
+        known = await self._store.items([item.item_id for item in items])
+        vectors: dict[str, Vector] = {}
+        pieces: list[str] = []
+        for item in items:
+            old = known.get(item.item_id)
+            if item.vector is not None:
+                vectors[item.item_id] = item.vector
+            elif old is not None and old.item.vector is None and old.item.pieces == item.pieces:
+                vectors[item.item_id] = old.vector
+            else:
+                pieces.extend(item.pieces)
+        embeddings = iter(await self._workers.encode(pieces, Purpose.DOCUMENT) if pieces else [])
+        for item in items:
+            if item.item_id not in vectors:
+                parts = [next(embeddings).vector for _ in item.pieces]
+                vectors[item.item_id] = np.mean(parts, axis=0, dtype=np.float64).astype(np.float32)
+        return [EmbeddedItem(item, vectors[item.item_id]) for item in items]
+
+    async def _put(self, embedded: Sequence[EmbeddedItem]) -> int:
+        async with self._writing:
+            revision = await self._store.put_items(embedded)
+            entries = [_item_vector(item, revision) for item in embedded]
+            self._apply(revision, lambda generation: generation.put(entries))
+        return revision
+
+    async def _delete(self, item_ids: Sequence[str]) -> Deleted:
+        async with self._writing:
+            revision, deleted = await self._store.delete_items(item_ids)
+            self._apply(revision, lambda generation: generation.delete(deleted, revision))
+        return Deleted(len(deleted), revision)
+
+    def _apply(self, revision: int, change: Callable[[Generation], None]) -> None:
+        change(self.generation)
+        self._revision = revision
+        if self._missed is not None:
+            self._missed.append(change)
+        self._build_if_due()
+
+    def _build_if_due(self) -> None:
+        if self._building is None and self._builder.is_due(self.generation):
+            self._missed = []
+            self._building = self._tasks.spawn(self._build())
+
+    async def _build(self) -> None:
+        try:
+            generation = await self._builder.build(self.generation)
+            assert self._missed is not None
+            for change in self._missed:
+                change(generation)
+            self._generation = generation
+            logger.info("generation %d serves %d items, %s", generation.number, len(generation), generation.space.name)
+        except Exception:  # the old generation serves on; the next write tries again
+            logger.exception("generation %d could not be built", self.generation.number + 1)
+        finally:
+            self._missed = None
+            self._building = None
+
+
+def _item_vector(embedded: EmbeddedItem, revision: int) -> ItemVector:
+    item = embedded.item
+    return ItemVector(item.item_id, embedded.vector, revision, False, item.publish_time_ns, item.expire_time_ns)

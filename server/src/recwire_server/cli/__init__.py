@@ -1,0 +1,20 @@
+"""The command line: `recwire-server`.
+
+One module a command: `serve`, `model`, `imports`, `demo`.
+"""
+
+import typer
+
+from recwire_server.cli import imports, model
+from recwire_server.cli.serve import serve
+
+app = typer.Typer(
+    name="recwire-server",
+    help="recwire: real-time personal recommendations over gRPC, in one process.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.add_typer(model.app, name="model")
+app.add_typer(imports.app, name="import")

@@ -1,0 +1,37 @@
+"""recwire-server serve: the server."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recwire_server.config import Precision, Settings, VectorSpaceName
+
+FIELDS = Settings.model_fields
+
+
+def _flag(field: str) -> Any:
+    """Return a setting's flag: its help is the setting's own, with its default and its environment variable."""
+    info = FIELDS[field]
+    default = "" if info.default_factory or info.default is None else f" [default: {info.default}]"
+    return typer.Option(help=f"{info.description}{default} [env: RECWIRE_{field.upper()}]", show_default=False)
+
+
+def serve(
+    data_dir: Annotated[Path | None, _flag("data_dir")] = None,
+    listen: Annotated[str | None, _flag("listen")] = None,
+    model: Annotated[Path | None, _flag("model")] = None,
+    precision: Annotated[Precision | None, _flag("precision")] = None,
+    cache_dir: Annotated[Path | None, _flag("cache_dir")] = None,
+    vector_space: Annotated[VectorSpaceName | None, _flag("vector_space")] = None,
+    decay_per_event: Annotated[float | None, _flag("decay_per_event")] = None,
+    recall_target: Annotated[float | None, _flag("recall_target")] = None,
+    exact_search_max_items: Annotated[int | None, _flag("exact_search_max_items")] = None,
+    encoder_thread_count: Annotated[int | None, _flag("encoder_thread_count")] = None,
+    index_thread_count: Annotated[int | None, _flag("index_thread_count")] = None,
+    max_cached_events: Annotated[int | None, _flag("max_cached_events")] = None,
+    drain_s: Annotated[float | None, _flag("drain_s")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with the same names, weaker than all else.")] = None,
+) -> None:
+    """Serve embeddings and recommendations over gRPC, until SIGTERM."""
+    flags = {name: value for name, value in locals().items() if name in FIELDS}

@@ -1,0 +1,133 @@
+"""The settings of a server: flags, then RECWIRE_* environment variables, then a TOML file, then defaults."""
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from tomllib import TOMLDecodeError
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import SettingsError as SettingsErrorInFile
+
+
+class VectorSpaceName(StrEnum):
+    """How vectors are mapped before they serve."""
+
+    CENTRED = "centred"
+    PLAIN = "plain"
+
+
+class Precision(StrEnum):
+    """What the default model is exported to."""
+
+    INT8 = "int8"
+    FP32 = "fp32"
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it, where it comes from, and what is allowed."""
+
+
+class Settings(BaseSettings):
+    """What an operator decides. Each description is the help of the flag, with the unit and why that default."""
+
+    model_config = SettingsConfigDict(env_prefix="RECWIRE_", extra="forbid", frozen=True, protected_namespaces=())
+
+    data_dir: Path = Field(Path("recwire-data"), description="Directory of everything durable; made if missing.")
+    listen: str = Field(
+        "127.0.0.1:50051",
+        pattern=r"^.+:\d{1,5}$",
+        description="HOST:PORT to listen on; port 0 picks a free one. The default stays on this machine: there is no "
+        "access control yet.",
+    )
+    model: Path | None = Field(
+        None,
+        description="Folder of an exported model; without it the default model is exported on first use.",
+    )
+    precision: Precision = Field(Precision.INT8, description="Precision of the default model; int8 is twice as fast.")
+    cache_dir: Path = Field(Path("~/.cache/recwire"), description="Where exported models are kept, by content.")
+    vector_space: VectorSpaceName = Field(
+        VectorSpaceName.CENTRED,
+        description="How vectors are mapped: centred subtracts the catalogue's mean from 1,000 items on (better answers), "
+        "plain leaves them as they are.",
+    )
+    decay_per_event: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="What earlier events keep at each further event of a user, 0-1; 1 is the plain mean.",
+    )
+    recall_target: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="Share of the true nearest items that a search finds, 0-1; decides how wide it is.",
+    )
+    exact_search_max_items: int = Field(
+        5_000,
+        ge=0,
+        description="Up to this many items every search is exact: below it a scan is no slower than a graph.",
+    )
+    encoder_thread_count: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="Threads that encode; default: one a core.",
+    )
+    index_thread_count: int = Field(
+        default_factory=lambda: max(1, (os.cpu_count() or 1) - 1),
+        ge=1,
+        description="Threads that build a graph; default: all cores but one, which serves.",
+    )
+    max_cached_events: int = Field(
+        1_000_000,
+        ge=0,
+        description="Events of users held in memory, about 1 KB each; other users are read when asked for.",
+    )
+    drain_s: float = Field(
+        10.0, ge=0, description="Seconds that calls under way have to end when the server is stopped."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the strongest first."""
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
+    """Return the settings; raises SettingsError.
+
+    flags: those that were given, by the names of the fields. config_file: TOML with the same names.
+    """
+    if config_file is not None and not config_file.is_file():
+        raise SettingsError(f"--config {config_file} is not a file")
+
+    class FileSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=config_file)
+
+    try:
+        return FileSettings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        wrong = [f"{_name(fault['loc'])} is {fault['input']!r}: {fault['msg']}" for fault in error.errors()]
+        raise SettingsError("; ".join(wrong)) from error
+    except (SettingsErrorInFile, TOMLDecodeError) as error:
+        raise SettingsError(f"settings cannot be read: {error}") from error
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """Return a setting's name in all its spellings."""
+    field = str(location[0]) if location else "the settings"
+    return f"{field} (--{field.replace('_', '-')}, RECWIRE_{field.upper()})"

@@ -1,0 +1,93 @@
+"""An index that scores every row."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recwire_server.index import Labels, Matches
+from recwire_server.vector import Vector, Vectors
+
+FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a row
+
+# Rows whose float32 scores lie this close to the k-th are rescored too: float32 sums of a few hundred products err less.
+NEAR_TIE = 1e-5
+
+
+class ExactIndex:
+    """An `Index` that keeps rows in one matrix and scans all of them. Rows never move or change once added."""
+
+    def __init__(self, dim: int) -> None:
+        self._rows: Vectors = np.zeros((FIRST_CAPACITY, dim), np.float32)
+        self._live: NDArray[np.bool_] = np.zeros(FIRST_CAPACITY, np.bool_)
+        self._row_count = 0
+        self._live_count = 0
+
+    def __len__(self) -> int:
+        return self._live_count
+
+    @property
+    def row_count(self) -> int:
+        """Rows ever added, removed ones too."""
+        return self._row_count
+
+    def add(self, vectors: Vectors) -> Labels:
+        first, end = self._row_count, self._row_count + len(vectors)
+        if end > len(self._rows):
+            capacity = max(end, 2 * len(self._rows))
+            self._rows = _grown(self._rows, capacity)
+            self._live = _grown(self._live, capacity)
+        self._rows[first:end] = vectors
+        self._live[first:end] = True
+        self._row_count = end
+        self._live_count += len(vectors)
+        return np.arange(first, end)
+
+    def remove(self, labels: Sequence[int]) -> None:
+        rows = np.unique(np.asarray(labels, np.int64))
+        self._live_count -= int(self._live[rows].sum())
+        self._live[rows] = False
+
+    def vectors(self, labels: Labels | Sequence[int]) -> Vectors:
+        rows: Vectors = self._rows[np.asarray(labels, np.int64)]
+        return rows
+
+    def live(self, labels: Labels) -> NDArray[np.bool_]:
+        """Return (count,) which of the rows are not removed."""
+        mask: NDArray[np.bool_] = self._live[labels]
+        return mask
+
+    def search(self, query: Vector, k: int, *, exact: bool = False) -> Matches:
+        return self.best(self.scan(query, 0, k), query, k)
+
+    def scan(self, query: Vector, first: int, k: int) -> Labels:
+        """Return the labels from `first` on that may be among the k nearest, in no order."""
+        if k == 0:
+            return np.zeros(0, np.int64)
+        scores = self._rows[first : self._row_count] @ query.astype(np.float32)
+        live = self._live[first : self._row_count]
+        scores[~live] = -np.inf
+        if len(scores) > k:
+            kth = np.partition(scores, len(scores) - k)[len(scores) - k]
+            live = live & (scores >= kth - NEAR_TIE * max(1.0, abs(float(kth))))
+        return np.flatnonzero(live) + first
+
+    def best(self, labels: Labels, query: Vector, k: int) -> Matches:
+        """Score these rows exactly and return the k nearest of them and what ties with the last."""
+        # Row by row, not as a matrix product: its sums depend on where a row lies, and answers must not.
+        scores = (self._rows[labels].astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+        order = np.lexsort((labels, -scores))
+        if len(order) > k:
+            order = order[scores[order] >= scores[order[k - 1]]]
+        return Matches(labels[order], scores[order])
+
+    def sealed_rows(self) -> tuple[Vectors, NDArray[np.bool_]]:
+        """Return the rows as they are now (count, dim) and which are live; other threads may read them while adding
+        goes on, since rows do not change."""
+        return self._rows[: self._row_count], self._live[: self._row_count].copy()
+
+
+def _grown(array: np.ndarray, capacity: int) -> np.ndarray:
+    grown = np.zeros((capacity, *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    return grown

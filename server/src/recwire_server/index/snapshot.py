@@ -1,0 +1,86 @@
+"""A graph on disk, so that a restart searches the same one.
+
+Two files in a directory: `graph.hnsw` as hnswlib writes it, and `graph.json`, which is renamed into place last:
+
+    {"format": 1, "dim": 384, "generation": 3, "hnsw_sha256": "...", "row_count": 9742,
+     "labels": [0, 1, ...], "keys": [["item id", revision], ...], "ef_search": 64, "recall": 0.97}
+
+`keys[i]` says what row `labels[i]` was. A snapshot that is missing, damaged or of another format is no snapshot.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import hnswlib
+import numpy as np
+
+from recwire_server.index.calibration import Calibration
+from recwire_server.index.hnsw import Graph
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+
+Key = tuple[str, int]
+"""What a row was: an item's id and the revision of its vector."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A graph, and what each of its rows was: `keys[i]` belongs to `graph.labels[i]`."""
+
+    graph: Graph
+    keys: Sequence[Key]
+
+
+def save(directory: Path, generation: int, dim: int, graph: Graph, keys: Sequence[Key]) -> None:
+    """Replace the directory's snapshot; a crash leaves the old one, the new one or none."""
+    directory.mkdir(parents=True, exist_ok=True)
+    header, body = directory / "graph.json", directory / "graph.hnsw"
+    header.unlink(missing_ok=True)
+    graph.hnsw.save_index(str(body))
+    fields = {
+        "format": FORMAT,
+        "dim": dim,
+        "generation": generation,
+        "hnsw_sha256": _sha256(body),
+        "row_count": graph.row_count,
+        "labels": graph.labels.tolist(),
+        "keys": list(keys),
+        "ef_search": graph.calibration.ef_search,
+        "recall": graph.calibration.recall,
+    }
+    draft = header.with_suffix(".draft")
+    draft.write_text(json.dumps(fields), encoding="utf-8")
+    os.replace(draft, header)
+
+
+def load(directory: Path, generation: int, dim: int) -> Snapshot | None:
+    """Return the directory's snapshot of this generation; None if there is none that can be trusted."""
+    try:
+        fields = json.loads((directory / "graph.json").read_text(encoding="utf-8"))
+        if (fields["format"], fields["dim"], fields["generation"]) != (FORMAT, dim, generation):
+            return None
+        body = directory / "graph.hnsw"
+        if _sha256(body) != fields["hnsw_sha256"]:
+            raise ValueError(f"{body} does not match its hash")
+        hnsw = hnswlib.Index(space="ip", dim=dim)
+        hnsw.load_index(str(body))
+        calibration = Calibration(fields["ef_search"], fields["recall"])
+        graph = Graph(hnsw, np.asarray(fields["labels"], np.int64), fields["row_count"], calibration)
+        return Snapshot(graph, [(item_id, revision) for item_id, revision in fields["keys"]])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        logger.warning("the index snapshot is left aside and built anew: %s", error)
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

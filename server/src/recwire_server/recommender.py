@@ -1,0 +1,219 @@
+"""What a recommendation is: takes what users do, answers what to show."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from recwire_server import history, ranking
+from recwire_server.catalogue import Catalogue
+from recwire_server.encoder import Embedding, LongText, Purpose
+from recwire_server.encoder.workers import EncodingWorkers
+from recwire_server.errors import NotFoundError, PreconditionError
+from recwire_server.event import Event
+from recwire_server.popularity import Popularity
+from recwire_server.ranking import Query, Ranking
+from recwire_server.recommendation import (
+    Answer,
+    ItemTarget,
+    Options,
+    Recommendation,
+    SessionTarget,
+    Strategy,
+    Target,
+    TextTarget,
+    UserTarget,
+    VectorTarget,
+)
+from recwire_server.user import Users, UserState
+from recwire_server.vector import Vector
+
+Clock = Callable[[], int]
+"""Returns nanoseconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What became of a user's new events."""
+
+    revision: int
+    applied_count: int
+    duplicate_event_ids: Sequence[str]
+    pending_item_ids: Sequence[str]
+
+
+@dataclass(frozen=True)
+class UserSummary:
+    """A user's state. events: oldest first; vector: (dim,) float32; pending_item_ids: not in the catalogue yet."""
+
+    revision: int
+    events: Sequence[Event]
+    seen_count: int
+    vector: Vector
+    pending_item_ids: frozenset[str]
+
+
+class Recommender:
+    """Embeds texts, records events, and recommends. Knows nothing of protobuf or SQL. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        workers: EncodingWorkers,
+        catalogue: Catalogue,
+        users: Users,
+        popularity: Popularity,
+        clock: Clock = time.time_ns,
+    ) -> None:
+        self._workers = workers
+        self._catalogue = catalogue
+        self._users = users
+        self._popularity = popularity
+        self._clock = clock
+
+    async def embed(self, texts: Sequence[str], purpose: Purpose, long_text: LongText) -> list[Embedding]:
+        """Return one embedding a text, in order; raises TextTooLongError where long_text is REJECT."""
+        return await self._workers.encode(texts, purpose, long_text)
+
+    async def update_user(self, user_id: str, events: Sequence[Event]) -> Update:
+        """Record a user's events in order, all or none; durable and in the next answer once this returns."""
+        appended = await self._users.append(user_id, await self._embedded(events))
+        self._popularity.add(appended)
+        state = await self._users.state(user_id)
+        new_event_ids = {event.event_id for event in appended}
+        return Update(
+            revision=state.revision,
+            applied_count=len(appended),
+            duplicate_event_ids=_duplicates(events, new_event_ids),
+            pending_item_ids=self._pending(events),
+        )
+
+    async def recommend(self, target: Target, options: Options, timeout_s: float) -> Answer:
+        """Return the best items for a target.
+
+        timeout_s: how long to wait for a user's min_revision. Raises NotFoundError for an unknown item as the target,
+        PreconditionError for a revision that did not come.
+        """
+        revision = 0
+        match target:
+            case UserTarget(user_id, min_revision):
+                await self._wait_for(min_revision, timeout_s)
+                state = await self._users.state(user_id)
+                revision = state.revision
+                ranked = self._rank_history(state.events, options, state)
+            case SessionTarget(events):
+                ranked = self._rank_history(await self._embedded(events), options)
+            case ItemTarget(item_id):
+                ranked = self._rank_vector(self._item_vector(item_id), {item_id}, options)
+            case TextTarget(text):
+                (embedding,) = await self._workers.encode([text], Purpose.QUERY)
+                ranked = self._rank_vector(self._mapped(embedding.vector), set(), options)
+            case VectorTarget(vector):
+                ranked = self._rank_vector(self._mapped(vector), set(), options)
+        recommendations = ranked.recommendations
+        if options.include_items:
+            recommendations = await self._with_items(recommendations)
+        return Answer(
+            recommendations=recommendations,
+            revision=revision,
+            recommendation_id=_recommendation_id(target, revision, ranked.recommendations),
+            shortfall=ranked.shortfall,
+        )
+
+    async def user(self, user_id: str) -> UserSummary:
+        """Return a user's state; raises NotFoundError for a user without events."""
+        state = await self._users.state(user_id)
+        if not state.events:
+            raise _unknown_user(user_id)
+        return UserSummary(
+            revision=state.revision,
+            events=tuple(state.events),
+            seen_count=len(state.seen_item_ids),
+            vector=state.vector.value.astype("float32"),
+            pending_item_ids=frozenset(self._pending(state.events)),
+        )
+
+    async def delete_user(self, user_id: str) -> int:
+        """Erase a user; return how many events went. Raises NotFoundError for a user without events."""
+        erased = await self._users.delete(user_id)
+        if not erased:
+            raise _unknown_user(user_id)
+        self._popularity.remove(erased)
+        return len(erased)
+
+    async def _wait_for(self, min_revision: int, timeout_s: float) -> None:
+        if not await self._users.wait_for(min_revision, timeout_s):
+            raise PreconditionError(
+                "REVISION_NOT_REACHED",
+                "min_revision",
+                f"min_revision {min_revision} was not reached within {timeout_s:.3f} s: take it from an answer of this"
+                " deployment",
+            )
+
+    def _rank_history(self, events: Sequence[Event], options: Options, state: UserState | None = None) -> Ranking:
+        """Rank for someone with these events; `state` has their vector already."""
+        vector_of, decay = self._users.vector_of, self._users.decay
+        if options.ignore_event_ids:
+            events = [event for event in events if event.event_id not in options.ignore_event_ids]
+            state = None
+        dim = self._catalogue.generation.index.dim
+        vector = history.fold(events, vector_of, dim, decay) if state is None else state.vector
+        excluded = set(options.exclude_item_ids)
+        if options.exclude_seen:
+            excluded.update(event.item_id for event in events if event.item_id is not None)
+        if vector.is_zero:
+            return ranking.cold(self._catalogue.generation, self._popularity, excluded, options, self._clock())
+        terms = history.terms(events, vector_of, decay) if options.explain else ()
+        query = Query(vector.value, terms, Strategy.PERSONALIZED, excluded)
+        return ranking.nearest(self._catalogue.generation, query, options, self._clock())
+
+    def _rank_vector(self, vector: Vector, excluded: set[str], options: Options) -> Ranking:
+        query = Query(vector.astype("float64"), (), Strategy.SIMILAR, excluded | options.exclude_item_ids)
+        return ranking.nearest(self._catalogue.generation, query, options, self._clock())
+
+    def _item_vector(self, item_id: str) -> Vector:
+        generation = self._catalogue.generation
+        vector = generation.vector(item_id) if item_id in generation else None
+        if vector is None:
+            raise NotFoundError("item", item_id, f"item {item_id!r} is not in the catalogue")
+        return vector
+
+    def _mapped(self, vector: Vector) -> Vector:
+        return self._catalogue.generation.space.map_one(vector)
+
+    async def _embedded(self, events: Sequence[Event]) -> list[Event]:
+        """Return the events with the embeddings of their texts."""
+        texts = [event.text for event in events if event.text is not None]
+        embeddings = iter(await self._workers.encode(texts, Purpose.QUERY) if texts else [])
+        return [event if event.text is None else replace(event, vector=next(embeddings).vector) for event in events]
+
+    def _pending(self, events: Sequence[Event]) -> list[str]:
+        """Return the items of these events that are not in the catalogue yet, each once, in order."""
+        generation = self._catalogue.generation
+        item_ids = dict.fromkeys(event.item_id for event in events if event.item_id is not None)
+        return [item_id for item_id in item_ids if generation.vector(item_id) is None]
+
+    async def _with_items(self, recommendations: Sequence[Recommendation]) -> list[Recommendation]:
+        items = await self._catalogue.items([recommendation.item_id for recommendation in recommendations])
+        return [replace(recommendation, item=items.get(recommendation.item_id)) for recommendation in recommendations]
+
+
+def _duplicates(events: Sequence[Event], new_event_ids: set[str]) -> list[str]:
+    """Return the ids of the events that were not new, in order: known before, or a second time in the same call."""
+    duplicates = []
+    for event in events:
+        if event.event_id in new_event_ids:
+            new_event_ids.remove(event.event_id)
+        else:
+            duplicates.append(event.event_id)
+    return duplicates
+
+
+def _recommendation_id(target: Target, revision: int, recommendations: Sequence[Recommendation]) -> str:
+    """Return a name of the answer: the same for the same state and request, for answers are deterministic."""
+    subject = target if isinstance(target, UserTarget | ItemTarget | TextTarget) else type(target).__name__
+    content = repr((subject, revision, [(r.item_id, r.score) for r in recommendations]))
+    return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+
+
+def _unknown_user(user_id: str) -> NotFoundError:
+    return NotFoundError("user", user_id, f"user {user_id!r} has no events")

@@ -1,0 +1,54 @@
+"""The rpcs of AdminService."""
+
+from typing import Any
+
+import grpc
+
+from recwire.v1 import admin_service_pb2 as pb
+from recwire.v1.admin_service_pb2_grpc import AdminServiceServicer
+from recwire_server import __version__
+from recwire_server.catalogue import Catalogue
+from recwire_server.encoder import Encoder
+from recwire_server.service.field import timestamp
+from recwire_server.service.recommendation_message import model_message
+from recwire_server.user import Users
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AdminService(AdminServiceServicer):
+    """GetServerInfo. start_time_ns: when the server started, nanoseconds since 1970."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        users: Users,
+        encoder: Encoder,
+        *,
+        recall_target: float,
+        start_time_ns: int,
+    ) -> None:
+        self._catalogue = catalogue
+        self._users = users
+        self._encoder = encoder
+        self._recall_target = recall_target
+        self._start_time_ns = start_time_ns
+
+    async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Context) -> pb.GetServerInfoResponse:
+        user_count = await self._users.count()
+        generation = self._catalogue.generation
+        calibration = generation.index.calibration
+        return pb.GetServerInfoResponse(
+            server_version=__version__,
+            model=model_message(self._encoder.model),
+            dimension=self._encoder.dim,
+            item_count=len(generation),
+            user_count=user_count,
+            index_generation=generation.number,
+            recall_target=self._recall_target,
+            measured_recall=calibration.recall if calibration else 1.0,
+            ef_search=calibration.ef_search if calibration else 0,
+            vector_space=generation.space.name,
+            catalog_revision=self._catalogue.revision,
+            start_time=timestamp(self._start_time_ns),
+        )

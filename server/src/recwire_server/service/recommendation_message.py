@@ -1,0 +1,130 @@
+"""What is asked for and what is answered, on the wire, to what it means and back."""
+
+from enum import IntEnum
+
+from recwire.v1 import model_pb2, recommendation_pb2, recommender_service_pb2
+from recwire_server.encoder import ModelVersion
+from recwire_server.errors import NotServedError
+from recwire_server.recommendation import (
+    Answer,
+    ItemTarget,
+    Options,
+    Recommendation,
+    SessionTarget,
+    Target,
+    TextTarget,
+    UserTarget,
+    VectorTarget,
+)
+from recwire_server.service.event_message import event_from
+from recwire_server.service.field import FieldCheck
+from recwire_server.service.item_message import item_message
+
+DEFAULT_LIMIT = 10
+MAX_LIMIT = 1_000
+MAX_OPTION_IDS = 1_000
+MAX_SESSION_EVENTS = 256
+
+
+class SeenPolicy(IntEnum):
+    """What to do with items in the history; the numbers are the wire's."""
+
+    UNSPECIFIED = 0
+    EXCLUDE = 1
+    INCLUDE = 2
+
+
+def target_from(request: recommender_service_pb2.RecommendRequest, now_ns: int, check: FieldCheck) -> Target:
+    """Return what a request asks for; its violations go to check."""
+    kind = request.WhichOneof("target")
+    if request.min_revision < 0:
+        check.add("min_revision", f"is {request.min_revision}; give 0 or a revision from an answer")
+    if request.min_revision and kind != "user_id":
+        check.add("min_revision", "goes with user_id only")
+    match kind:
+        case "session":
+            check.count("session.events", request.session.events, 0, MAX_SESSION_EVENTS)
+            events = [
+                event_from(event, f"session.events[{i}]", now_ns, check)
+                for i, event in enumerate(request.session.events)
+            ]
+            return SessionTarget(events)
+        case "item_id":
+            return ItemTarget(check.id("item_id", request.item_id))
+        case "text":
+            return TextTarget(check.text("text", request.text))
+        case "vector":
+            return VectorTarget(check.vector("vector", request.vector))
+    if kind is None:
+        check.add("target", "is not set; set one of user_id, session, item_id, text, vector")
+        return UserTarget("")
+    return UserTarget(check.id("user_id", request.user_id), request.min_revision)
+
+
+def options_from(message: recommendation_pb2.RecommendOptions, field: str, check: FieldCheck) -> Options:
+    """Return what options mean; their violations go to check. Raises NotServedError for those not served yet."""
+    if message.limit > MAX_LIMIT:
+        check.add(f"{field}.limit", f"is {message.limit:,}; the limit is {MAX_LIMIT:,}")
+    if not 0 <= message.diversity <= 1:
+        check.add(f"{field}.diversity", f"is {message.diversity:g}; give 0-1")
+    check.count(f"{field}.exclude_item_ids", message.exclude_item_ids, 0, MAX_OPTION_IDS)
+    check.count(f"{field}.ignore_event_ids", message.ignore_event_ids, 0, MAX_OPTION_IDS)
+    seen = check.enum(f"{field}.seen", message.seen, SeenPolicy)
+    options = Options(
+        limit=message.limit or DEFAULT_LIMIT,
+        exclude_item_ids=_ids(message.exclude_item_ids, f"{field}.exclude_item_ids", check),
+        exclude_seen=seen != SeenPolicy.INCLUDE,
+        explain=message.explain,
+        ignore_event_ids=_ids(message.ignore_event_ids, f"{field}.ignore_event_ids", check),
+        exact=message.exact,
+        include_items=message.include_items,
+        min_score=check.number(f"{field}.min_score", message.min_score) if message.HasField("min_score") else None,
+    )
+    if not check.violations:
+        _refuse_what_is_not_served(message, field)
+    return options
+
+
+def answer_message(answer: Answer, model: ModelVersion) -> recommendation_pb2.RecommendResponse:
+    """Return an answer as it is sent."""
+    return recommendation_pb2.RecommendResponse(
+        recommendations=[_recommendation_message(recommendation) for recommendation in answer.recommendations],
+        revision=answer.revision,
+        model=model_message(model),
+        recommendation_id=answer.recommendation_id,
+        shortfall=recommendation_pb2.Shortfall.ValueType(answer.shortfall.value),
+    )
+
+
+def model_message(model: ModelVersion) -> model_pb2.ModelVersion:
+    """Return a model's name as it is sent."""
+    return model_pb2.ModelVersion(name=model.name, version=model.version)
+
+
+def _ids(values: list[str], field: str, check: FieldCheck) -> frozenset[str]:
+    return frozenset(check.id(f"{field}[{i}]", value) for i, value in enumerate(values))
+
+
+def _refuse_what_is_not_served(message: recommendation_pb2.RecommendOptions, field: str) -> None:
+    asked = {
+        "filter": message.HasField("filter"),
+        "diversity": message.diversity != 0,
+        "rotation": message.HasField("rotation"),
+        "boosts": bool(message.boosts),
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
+            raise NotServedError(f"{field}.{name} is not served yet: leave it unset")
+
+
+def _recommendation_message(recommendation: Recommendation) -> recommendation_pb2.Recommendation:
+    return recommendation_pb2.Recommendation(
+        item_id=recommendation.item_id,
+        score=recommendation.score,
+        strategy=recommendation_pb2.Strategy.ValueType(recommendation.strategy.value),
+        contributions=[
+            recommendation_pb2.Contribution(event_id=c.event_id, item_id=c.item_id, value=c.value, part=c.part)
+            for c in recommendation.contributions
+        ],
+        item=None if recommendation.item is None else item_message(recommendation.item),
+    )

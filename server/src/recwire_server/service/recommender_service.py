@@ -1,0 +1,124 @@
+"""The rpcs of RecommenderService."""
+
+import time
+from enum import IntEnum
+from typing import Any
+
+import grpc
+
+from recwire.v1 import recommender_service_pb2 as pb
+from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceServicer
+from recwire_server.encoder import Encoder, LongText, Purpose
+from recwire_server.recommendation import Options, UserTarget
+from recwire_server.recommender import Recommender
+from recwire_server.service.event_message import event_from
+from recwire_server.service.field import FieldCheck
+from recwire_server.service.recommendation_message import (
+    answer_message,
+    model_message,
+    options_from,
+    target_from,
+)
+
+MAX_TEXTS = 256
+MAX_EVENTS = 256
+# How long Recommend waits for min_revision where the caller set no deadline: a commit takes milliseconds.
+MAX_REVISION_WAIT_S = 5.0
+# Of a deadline, this share is waited: the rest brings the answer home.
+REVISION_WAIT_SHARE = 0.8
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RecommenderService(RecommenderServiceServicer):
+    """Embed, UpdateUser, Recommend."""
+
+    def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
+        self._recommender = recommender
+        self._encoder = encoder
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        check = FieldCheck(self._encoder.dim)
+        check.count("texts", request.texts, 1, MAX_TEXTS)
+        texts = [check.text(f"texts[{i}]", text, may_be_empty=True) for i, text in enumerate(request.texts)]
+        purpose = check.enum("purpose", request.purpose, _EmbedPurpose)
+        long_text = check.enum("long_text", request.long_text, _LongText)
+        check.finish()
+        embeddings = await self._recommender.embed(texts, PURPOSES[purpose], LONG_TEXTS[long_text])
+        return pb.EmbedResponse(
+            embeddings=[
+                pb.Embedding(
+                    vector=embedding.vector.astype("<f4").tobytes(),
+                    token_count=embedding.token_count,
+                    truncated=embedding.truncated,
+                )
+                for embedding in embeddings
+            ],
+            dimension=self._encoder.dim,
+            model=model_message(self._encoder.model),
+        )
+
+    async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
+        check = FieldCheck(self._encoder.dim)
+        now_ns = time.time_ns()
+        user_id = check.id("user_id", request.user_id)
+        check.count("events", request.events, 1, MAX_EVENTS)
+        events = [event_from(event, f"events[{i}]", now_ns, check) for i, event in enumerate(request.events)]
+        options: Options | None = None
+        if request.HasField("recommend"):
+            options = options_from(request.recommend, "recommend", check)
+        check.finish()
+        update = await self._recommender.update_user(user_id, events)
+        response = pb.UpdateUserResponse(
+            revision=update.revision,
+            applied_count=update.applied_count,
+            duplicate_event_ids=update.duplicate_event_ids,
+            pending_item_ids=update.pending_item_ids,
+        )
+        if options is not None:
+            answer = await self._recommender.recommend(UserTarget(user_id), options, timeout_s=0)
+            response.recommendation.CopyFrom(answer_message(answer, self._encoder.model))
+        return response
+
+    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
+        check = FieldCheck(self._encoder.dim)
+        target = target_from(request, time.time_ns(), check)
+        options = options_from(request.options, "options", check)
+        check.finish()
+        answer = await self._recommender.recommend(target, options, _revision_wait_s(context))
+        return answer_message(answer, self._encoder.model)
+
+
+def _revision_wait_s(context: Context) -> float:
+    remaining_s = context.time_remaining()
+    return MAX_REVISION_WAIT_S if remaining_s is None else REVISION_WAIT_SHARE * remaining_s
+
+
+class _EmbedPurpose(IntEnum):
+    """The wire's numbers."""
+
+    UNSPECIFIED = 0
+    QUERY = 1
+    DOCUMENT = 2
+
+
+class _LongText(IntEnum):
+    """The wire's numbers."""
+
+    UNSPECIFIED = 0
+    MEAN_OF_CHUNKS = 1
+    TRUNCATE = 2
+    REJECT = 3
+
+
+PURPOSES = {
+    _EmbedPurpose.UNSPECIFIED: Purpose.QUERY,
+    _EmbedPurpose.QUERY: Purpose.QUERY,
+    _EmbedPurpose.DOCUMENT: Purpose.DOCUMENT,
+}
+LONG_TEXTS = {
+    _LongText.UNSPECIFIED: LongText.MEAN_OF_CHUNKS,
+    _LongText.MEAN_OF_CHUNKS: LongText.MEAN_OF_CHUNKS,
+    _LongText.TRUNCATE: LongText.TRUNCATE,
+    _LongText.REJECT: LongText.REJECT,
+}

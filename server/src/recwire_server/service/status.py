@@ -1,0 +1,99 @@
+"""Errors to gRPC status codes, in one table."""
+
+import math
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2 as details_pb
+from google.rpc.status_pb2 import Status
+
+from recwire_server.encoder import TextTooLongError
+from recwire_server.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    NotServedError,
+    PreconditionError,
+    UnavailableError,
+    Violation,
+)
+from recwire_server.store import StoreError
+
+DOMAIN = "recwire"
+# A store that cannot write (a full disk, say) needs a person: asking sooner only adds load.
+STORE_RETRY_DELAY_S = 5.0
+# Status and details travel in HTTP/2 trailers, which clients bound at 8 KiB: what does not fit would be lost whole.
+MAX_VIOLATIONS = 16
+MAX_MESSAGE_CHARS = 1_000
+MAX_FIELD_CHARS = 100
+
+
+def status_of(error: Exception) -> Status | None:
+    """Return what a caller is told of an error; None for one that is our bug."""
+    match error:
+        case InvalidRequestError():
+            bad_request = _bad_request(error.violations)
+            return _status(grpc.StatusCode.INVALID_ARGUMENT, error.reason, str(error), bad_request)
+        case TextTooLongError():
+            bad_request = _bad_request([Violation(f"texts[{error.text_index}]", str(error))])
+            return _status(grpc.StatusCode.INVALID_ARGUMENT, "TEXT_TOO_LONG", str(error), bad_request)
+        case NotFoundError():
+            resource = details_pb.ResourceInfo(
+                resource_type=error.resource_type, resource_name=error.resource_name, description=str(error)
+            )
+            return _status(grpc.StatusCode.NOT_FOUND, error.reason, str(error), resource)
+        case PreconditionError():
+            violation = details_pb.PreconditionFailure.Violation(
+                type=error.reason, subject=error.subject, description=str(error)
+            )
+            failure = details_pb.PreconditionFailure(violations=[violation])
+            return _status(grpc.StatusCode.FAILED_PRECONDITION, error.reason, str(error), failure)
+        case NotServedError():
+            return _status(grpc.StatusCode.UNIMPLEMENTED, error.reason, str(error))
+        case NotImplementedError():
+            message = "this version does not serve this rpc yet"
+            return _status(grpc.StatusCode.UNIMPLEMENTED, NotServedError.reason, message)
+        case UnavailableError():
+            retry = _retry_info(error.retry_delay_s)
+            return _status(grpc.StatusCode.UNAVAILABLE, error.reason, str(error), retry)
+        case StoreError():
+            retry = _retry_info(STORE_RETRY_DELAY_S)
+            return _status(grpc.StatusCode.UNAVAILABLE, "STORE_WRITE_FAILED", str(error), retry)
+    return None
+
+
+def internal_status(incident_id: str) -> Status:
+    """Return what a caller is told of our bug: the id under which the log has the cause."""
+    message = f"internal error; the server's log has the cause under incident {incident_id}"
+    return _status(grpc.StatusCode.INTERNAL, "INTERNAL", message)
+
+
+def _status(code: grpc.StatusCode, reason: str, message: str, *details: Message) -> Status:
+    info = details_pb.ErrorInfo(reason=reason, domain=DOMAIN)
+    if len(message) > MAX_MESSAGE_CHARS:
+        message = f"{message[:MAX_MESSAGE_CHARS]}..."
+    return Status(code=code.value[0], message=message, details=[_packed(detail) for detail in (*details, info)])
+
+
+def _packed(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed
+
+
+def _bad_request(violations: Sequence[Violation]) -> details_pb.BadRequest:
+    return details_pb.BadRequest(
+        field_violations=[
+            details_pb.BadRequest.FieldViolation(
+                field=violation.field[:MAX_FIELD_CHARS], description=violation.description
+            )
+            for violation in violations[:MAX_VIOLATIONS]
+        ]
+    )
+
+
+def _retry_info(delay_s: float) -> details_pb.RetryInfo:
+    fraction, seconds = math.modf(delay_s)
+    return details_pb.RetryInfo(retry_delay=Duration(seconds=int(seconds), nanos=int(fraction * 1e9)))

@@ -1,0 +1,109 @@
+"""What survives a crash.
+
+Read in this order: this module (what a store is), `sqlite` (the embedded one), `schema` (its tables), `group_commit`
+(its one writer), `directory` (the lock on its directory).
+
+Errors: `StoreError` is the root; `StoreWriteError` says that a write was not stored, `DataDirectoryError` that the
+server cannot start on this directory.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from recwire_server.event import Event, EventType
+from recwire_server.item import EmbeddedItem
+from recwire_server.vector import Vector
+
+
+class StoreError(Exception):
+    """The root of what a store raises."""
+
+
+class StoreWriteError(StoreError):
+    """A write was not stored; what was acknowledged before it is safe."""
+
+
+class DataDirectoryError(StoreError):
+    """The server cannot start on this data directory; the message says why and the way out."""
+
+
+@dataclass(frozen=True)
+class StoredSpace:
+    """A generation of the index: its number, the mean that its vector space subtracts, and from how many items.
+
+    mean: (dim,) float32; None: plain.
+    """
+
+    generation: int
+    mean: Vector | None
+    mean_item_count: int
+
+
+@dataclass(frozen=True)
+class ItemVector:
+    """What the index needs of an item; a deleted one still has its last vector, for its users' histories."""
+
+    item_id: str
+    vector: Vector
+    revision: int
+    deleted: bool
+    publish_time_ns: int | None
+    expire_time_ns: int | None
+
+
+@dataclass(frozen=True)
+class ItemEventCount:
+    """How many events of one type and weight an item has."""
+
+    item_id: str
+    type: EventType
+    weight: float | None
+    count: int
+
+
+class Store(Protocol):
+    """Keeps items, events and generations. Every method that writes returns once the write survives a crash of the
+    process and of the machine. Methods are called from the event loop; they never block it."""
+
+    async def append_events(self, user_id: str, events: Sequence[Event]) -> list[Event]:
+        """Append events whose ids the user does not have yet: all or none; return them with their revisions."""
+
+    async def events(self, user_id: str) -> list[Event]:
+        """Return a user's events, oldest first; none for an unknown user."""
+
+    async def delete_user(self, user_id: str) -> int:
+        """Erase a user; return how many events went."""
+
+    async def user_count(self) -> int:
+        """Return how many users have events."""
+
+    async def last_event_revision(self) -> int:
+        """Return the revision of the newest event ever appended; 0: none."""
+
+    async def item_event_counts(self) -> list[ItemEventCount]:
+        """Return how many events each item has, by type and weight."""
+
+    async def put_items(self, items: Sequence[EmbeddedItem]) -> int:
+        """Add or replace items: all or none; return the catalogue's new revision."""
+
+    async def delete_items(self, item_ids: Sequence[str]) -> tuple[int, list[str]]:
+        """Delete items; return the catalogue's revision and the ids that were in it."""
+
+    async def items(self, item_ids: Sequence[str]) -> Mapping[str, EmbeddedItem]:
+        """Return those of the items that are in the catalogue, by id."""
+
+    async def list_items(self, after_item_id: str, count: int) -> list[EmbeddedItem]:
+        """Return at most `count` items with ids past `after_item_id`, in the order of the ids' UTF-8 bytes."""
+
+    async def catalog_revision(self) -> int:
+        """Return the catalogue's revision; 0: never written."""
+
+    def item_vectors(self) -> Iterator[ItemVector]:
+        """Yield the vectors of all items, deleted ones too, oldest revision first. Blocking: call it off the loop."""
+
+    async def space(self) -> StoredSpace | None:
+        """Return the newest generation; None before the first."""
+
+    async def put_space(self, space: StoredSpace) -> None:
+        """Keep a generation as the newest."""

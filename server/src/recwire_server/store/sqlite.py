@@ -1,0 +1,244 @@
+"""The embedded store: SQLite in a data directory."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from recwire_server.event import Event, EventType
+from recwire_server.item import EmbeddedItem
+from recwire_server.store import DataDirectoryError, ItemEventCount, ItemVector, StoredSpace
+from recwire_server.store.directory import DirectoryLock
+from recwire_server.store.group_commit import GroupCommitter
+from recwire_server.store.row import (
+    event_from_row,
+    item_from_row,
+    row_from_event,
+    row_from_item,
+    vector_from_blob,
+    vector_to_blob,
+)
+from recwire_server.store.schema import SCHEMA_VERSION, TABLES
+from recwire_server.vector import Vector
+
+T = TypeVar("T")
+
+EVENT_COLUMNS = (
+    "revision, event_id, item_id, text, vector, type, weight, event_time_ns, record_time_ns, recommendation_id"
+)
+ITEM_COLUMNS = "item_id, revision, title, texts, attributes, publish_time_ns, expire_time_ns, from_client, vector"
+
+
+class SqliteStore:
+    """A `Store` in `data_dir/recwire.sqlite3`: write-ahead log, every commit fsynced, one writer that commits in groups.
+
+    Owns the directory (a lock), the writer's thread and one reader's thread. A directory belongs to one model: its
+    vectors mean nothing to another.
+    """
+
+    def __init__(self, data_dir: Path, *, dim: int, model_name: str, model_version: str) -> None:
+        self._data_dir = data_dir
+        self._meta = {"dim": str(dim), "model_name": model_name, "model_version": model_version}
+        self._lock = DirectoryLock(data_dir)
+        self._writer = GroupCommitter(self._connect)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
+        self._reading: sqlite3.Connection | None = None
+
+    async def start(self) -> None:
+        """Open the directory, making it if needed; raises DataDirectoryError if it cannot serve."""
+        try:
+            await asyncio.to_thread(self._open)
+        except (OSError, sqlite3.Error) as error:
+            raise DataDirectoryError(f"data directory {self._data_dir} cannot be opened: {error}") from error
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Commit what waits, then let go of the directory."""
+        await self._writer.close()
+        await asyncio.to_thread(self._reader.shutdown)
+        if self._reading is not None:
+            self._reading.close()
+        self._lock.release()
+
+    async def append_events(self, user_id: str, events: Sequence[Event]) -> list[Event]:
+        def append(connection: sqlite3.Connection) -> list[Event]:
+            appended = []
+            for event in events:
+                cursor = connection.execute(
+                    "INSERT INTO events (user_id, event_id, item_id, text, vector, type, weight, event_time_ns,"
+                    " record_time_ns, recommendation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                    " ON CONFLICT DO NOTHING RETURNING revision",
+                    (user_id, *row_from_event(event)),
+                )
+                if row := cursor.fetchone():
+                    appended.append(replace(event, revision=row[0]))
+            if appended:
+                connection.execute(
+                    "INSERT INTO users (user_id, event_count) VALUES (?, ?)"
+                    " ON CONFLICT DO UPDATE SET event_count = event_count + excluded.event_count",
+                    (user_id, len(appended)),
+                )
+            return appended
+
+        return await self._writer.write(append)
+
+    async def events(self, user_id: str) -> list[Event]:
+        sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? ORDER BY revision"
+        return await self._read(lambda db: [event_from_row(row) for row in db.execute(sql, (user_id,))])
+
+    async def delete_user(self, user_id: str) -> int:
+        def delete(connection: sqlite3.Connection) -> int:
+            connection.execute("DELETE FROM users WHERE user_id = ?", (user_id,))
+            return connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
+
+        return await self._writer.write(delete)
+
+    async def user_count(self) -> int:
+        return await self._read_number("SELECT COUNT(*) FROM users")
+
+    async def last_event_revision(self) -> int:
+        return await self._read_number("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+
+    async def item_event_counts(self) -> list[ItemEventCount]:
+        sql = "SELECT item_id, type, weight, COUNT(*) FROM events WHERE item_id IS NOT NULL GROUP BY item_id, type, weight"
+        return await self._read(
+            lambda db: [
+                ItemEventCount(item_id, EventType(type_), weight, count)
+                for item_id, type_, weight, count in db.execute(sql)
+            ]
+        )
+
+    async def put_items(self, items: Sequence[EmbeddedItem]) -> int:
+        def put(connection: sqlite3.Connection) -> int:
+            revision = _next_catalog_revision(connection)
+            connection.executemany(
+                "INSERT OR REPLACE INTO items (item_id, revision, deleted, title, texts, attributes, publish_time_ns,"
+                " expire_time_ns, from_client, vector) VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
+                [row_from_item(item, revision) for item in items],
+            )
+            return revision
+
+        return await self._writer.write(put)
+
+    async def delete_items(self, item_ids: Sequence[str]) -> tuple[int, list[str]]:
+        def delete(connection: sqlite3.Connection) -> tuple[int, list[str]]:
+            revision = _next_catalog_revision(connection)
+            marks = ", ".join("?" * len(item_ids))
+            deleted = connection.execute(
+                "UPDATE items SET deleted = 1, revision = ?, title = '', texts = '[]', attributes = '{}'"
+                f" WHERE NOT deleted AND item_id IN ({marks}) RETURNING item_id",
+                (revision, *item_ids),
+            )
+            return revision, [row[0] for row in deleted.fetchall()]
+
+        return await self._writer.write(delete)
+
+    async def items(self, item_ids: Sequence[str]) -> Mapping[str, EmbeddedItem]:
+        marks = ", ".join("?" * len(item_ids))
+        sql = f"SELECT {ITEM_COLUMNS} FROM items WHERE NOT deleted AND item_id IN ({marks})"
+        return await self._read(lambda db: {row[0]: item_from_row(row) for row in db.execute(sql, item_ids)})
+
+    async def list_items(self, after_item_id: str, count: int) -> list[EmbeddedItem]:
+        sql = f"SELECT {ITEM_COLUMNS} FROM items WHERE NOT deleted AND item_id > ? ORDER BY item_id LIMIT ?"
+        return await self._read(lambda db: [item_from_row(row) for row in db.execute(sql, (after_item_id, count))])
+
+    async def catalog_revision(self) -> int:
+        return await self._read_number("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'catalog_revision'")
+
+    def item_vectors(self) -> Iterator[ItemVector]:
+        connection = self._connect()  # one of its own: it may be read for long
+        try:
+            for item_id, vector, revision, deleted, publish_time_ns, expire_time_ns in connection.execute(
+                "SELECT item_id, vector, revision, deleted, publish_time_ns, expire_time_ns FROM items"
+                " ORDER BY revision, item_id"
+            ):
+                yield ItemVector(
+                    item_id,
+                    vector_from_blob(vector),
+                    revision,
+                    bool(deleted),
+                    publish_time_ns,
+                    expire_time_ns,
+                )
+        finally:
+            connection.close()
+
+    async def space(self) -> StoredSpace | None:
+        def read(connection: sqlite3.Connection) -> StoredSpace | None:
+            row = connection.execute(
+                "SELECT generation, mean, mean_item_count FROM generations ORDER BY generation DESC LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return None
+            mean: Vector | None = None if row[1] is None else vector_from_blob(row[1])
+            return StoredSpace(row[0], mean, row[2])
+
+        return await self._read(read)
+
+    async def put_space(self, space: StoredSpace) -> None:
+        mean = None if space.mean is None else vector_to_blob(np.asarray(space.mean))
+        row = (space.generation, mean, space.mean_item_count)
+        await self._writer.write(lambda db: db.execute("INSERT INTO generations VALUES (?, ?, ?)", row).rowcount)
+
+    async def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        assert self._reading is not None, "start() comes first"
+        return await asyncio.get_running_loop().run_in_executor(self._reader, read, self._reading)
+
+    async def _read_number(self, sql: str) -> int:
+        row = await self._read(lambda db: db.execute(sql).fetchone())
+        return int(row[0]) if row else 0
+
+    def _open(self) -> None:
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        try:
+            self._reading = self._connect()
+            tables = self._reading.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
+            if tables[0] == 0:
+                self._create(self._reading)
+            self._check_meta(dict(self._reading.execute("SELECT name, value FROM meta")))
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        """Return a connection in autocommit; transactions are begun by hand."""
+        connection = sqlite3.connect(
+            self._data_dir / "recwire.sqlite3", isolation_level=None, check_same_thread=False, timeout=10
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit: an acknowledged write outlives power
+        return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.executescript(f"BEGIN; {TABLES}")
+        meta = {"schema_version": str(SCHEMA_VERSION), "catalog_revision": "0", **self._meta}
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        connection.execute("COMMIT")
+
+    def _check_meta(self, found: Mapping[str, str]) -> None:
+        if int(found["schema_version"]) != SCHEMA_VERSION:
+            raise DataDirectoryError(
+                f"data directory {self._data_dir} has schema version {found['schema_version']}; this server reads"
+                f" {SCHEMA_VERSION}: use the version of recwire-server that wrote it"
+            )
+        if any(found[name] != value for name, value in self._meta.items()):
+            raise DataDirectoryError(
+                f"data directory {self._data_dir} was written with model {found['model_name']}"
+                f" ({found['model_version']}, {found['dim']} dimensions), but the server was given"
+                f" {self._meta['model_name']} ({self._meta['model_version']}, {self._meta['dim']} dimensions): serve it"
+                " with --model naming the folder of the first, or choose an empty --data-dir and import again"
+            )
+
+
+def _next_catalog_revision(connection: sqlite3.Connection) -> int:
+    row = connection.execute(
+        "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'catalog_revision'"
+        " RETURNING CAST(value AS INTEGER)"
+    ).fetchone()
+    return int(row[0])

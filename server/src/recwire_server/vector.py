@@ -1,0 +1,10 @@
+"""What a vector is, everywhere in the server: a numpy array of float32."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+"""(dim,): one vector."""
+
+Vectors = NDArray[np.float32]
+"""(count, dim): one vector a row."""
