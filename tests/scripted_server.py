@@ -38,11 +38,11 @@ class Received:
 
 @dataclass(frozen=True)
 class Failure:
-    """A status to answer with; the details are google.rpc messages."""
+    """A status to answer with; the details are google.rpc messages, or bytes that are none."""
 
     code: grpc.StatusCode
     message: str = ""
-    details: tuple[Message, ...] = ()
+    details: tuple[Message, ...] | bytes = ()
 
 
 class ScriptedServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -94,12 +94,18 @@ class ScriptedServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         outcome = outcomes.pop(0) if outcomes else GetMessageClass(method.output_type)()
         if isinstance(outcome, Failure):
             if outcome.details:
-                status = status_pb2.Status(code=outcome.code.value[0], message=outcome.message)
-                for detail in outcome.details:
-                    status.details.add().Pack(detail)
-                context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+                context.set_trailing_metadata((("grpc-status-details-bin", _packed(outcome)),))
             context.abort(outcome.code, outcome.message)
         return outcome
+
+
+def _packed(failure: Failure) -> bytes:
+    if isinstance(failure.details, bytes):
+        return failure.details
+    status = status_pb2.Status(code=failure.code.value[0], message=failure.message)
+    for detail in failure.details:
+        status.details.add().Pack(detail)
+    return status.SerializeToString()
 
 
 class Caller:

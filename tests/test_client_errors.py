@@ -127,6 +127,13 @@ def test_unknown_details_are_passed_over(server, call):
     assert raised.value.reason == "R"
 
 
+def test_broken_details_are_passed_over(server, call):
+    """Details that are no google.rpc.Status leave the code and the message."""
+    server.answer("GetItem", Failure(StatusCode.NOT_FOUND, "no item 1", b"\xff"))
+    with pytest.raises(recwire.NotFoundError, match="no item 1"):
+        call("get_item", "1")
+
+
 def test_a_request_too_large_is_to_be_fixed(server, call):
     """A request beyond the limit is no matter of waiting, although gRPC answers RESOURCE_EXHAUSTED."""
     with pytest.raises(recwire.MessageTooLargeError):

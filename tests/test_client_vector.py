@@ -60,7 +60,7 @@ for vector in ([1, -0.5], array("f", [1, -0.5]), wire):
 
 
 def test_the_client_needs_grpc_alone():
-    """The client can be imported where nothing but grpcio, protobuf and the google.rpc messages is installed."""
+    """The client can be imported where only grpcio, protobuf and the google.rpc messages are installed."""
     code = """
 import sys
 
