@@ -105,7 +105,8 @@ def _packed(failure: Failure) -> bytes:
     status = status_pb2.Status(code=failure.code.value[0], message=failure.message)
     for detail in failure.details:
         status.details.add().Pack(detail)
-    return status.SerializeToString()
+    packed: bytes = status.SerializeToString()
+    return packed
 
 
 class Caller:
