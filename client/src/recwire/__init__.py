@@ -1,1 +1,91 @@
+"""The Python client of recwire: what a user just did goes in, what to show next comes out.
 
+    import recwire
+
+    with recwire.Client("127.0.0.1:50051") as client:
+        client.upsert_items([recwire.Item(item_id="1", title="A guide to hiking trails in the mountains.")])
+        client.update_user("ada", [recwire.Event(text="mountains", type=recwire.EventType.EVENT_TYPE_SEARCH)])
+        for recommendation in client.recommend("ada", limit=5).recommendations:
+            print(recommendation.item_id, recommendation.score)
+
+`AsyncClient` is the same with `await`. Items, events and answers are the contract's messages, `recwire.v1`.
+
+Read in this order, in which a call meets them: `client` (or `aio`), `request`, `deadline`, `channel`; on the
+way back `embedding`, `vector`, `errors`.
+"""
+
+from recwire.aio import AsyncClient
+from recwire.client import Client
+from recwire.embedding import Embeddings
+from recwire.errors import (
+    CallCancelledError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FieldViolation,
+    FixRequestError,
+    InvalidArgumentError,
+    MessageTooLargeError,
+    NotFoundError,
+    PermissionDeniedError,
+    RecwireError,
+    ResourceExhaustedError,
+    ServerFaultError,
+    TryLaterError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+)
+from recwire.v1.event_pb2 import Event, EventType
+from recwire.v1.filter_pb2 import Boost, Condition, Filter, NumberRange
+from recwire.v1.item_pb2 import AttributeValue, Item, StringSet
+from recwire.v1.recommendation_pb2 import (
+    Recommendation,
+    RecommendOptions,
+    RecommendResponse,
+    SeenPolicy,
+    Shortfall,
+    Strategy,
+)
+from recwire.v1.recommender_service_pb2 import EmbedPurpose, LongText
+from recwire.vector import from_bytes, to_bytes
+
+__all__ = [
+    "AsyncClient",
+    "AttributeValue",
+    "Boost",
+    "CallCancelledError",
+    "Client",
+    "Condition",
+    "DeadlineExceededError",
+    "EmbedPurpose",
+    "Embeddings",
+    "Event",
+    "EventType",
+    "FailedPreconditionError",
+    "FieldViolation",
+    "Filter",
+    "FixRequestError",
+    "InvalidArgumentError",
+    "Item",
+    "LongText",
+    "MessageTooLargeError",
+    "NotFoundError",
+    "NumberRange",
+    "PermissionDeniedError",
+    "RecommendOptions",
+    "RecommendResponse",
+    "Recommendation",
+    "RecwireError",
+    "ResourceExhaustedError",
+    "SeenPolicy",
+    "ServerFaultError",
+    "Shortfall",
+    "Strategy",
+    "StringSet",
+    "TryLaterError",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "from_bytes",
+    "to_bytes",
+]

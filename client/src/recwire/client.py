@@ -1,0 +1,218 @@
+"""The client for ordinary, blocking code."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Self, Unpack
+
+import grpc
+from google.protobuf.message import Message
+
+from recwire import channel, deadline, embedding, errors, request
+from recwire.embedding import Embeddings
+from recwire.v1.admin_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
+from recwire.v1.catalog_service_pb2 import (
+    DeleteItemsResponse,
+    GetItemRequest,
+    GetItemResponse,
+    ImportItemsRequest,
+    ImportItemsResponse,
+    ListItemsRequest,
+    ListItemsResponse,
+    UpsertItemsRequest,
+    UpsertItemsResponse,
+)
+from recwire.v1.event_pb2 import Event
+from recwire.v1.item_pb2 import Item
+from recwire.v1.recommendation_pb2 import RecommendOptions, RecommendResponse
+from recwire.v1.recommender_service_pb2 import EmbedPurpose, EmbedResponse, LongText, UpdateUserResponse
+from recwire.v1.user_service_pb2 import (
+    DeleteUserRequest,
+    DeleteUserResponse,
+    GetUserRequest,
+    GetUserResponse,
+)
+
+if TYPE_CHECKING:
+    from recwire.vector import VectorLike
+
+
+class Client:
+    """Calls a recwire server; made once, used by all threads, closed at the end.
+
+    `with` closes it. address: host:port, or unix:path. timeout_s: the deadline of every call that does not
+    set its own; None: 5 s, and .2 s more for each text that a call may have to embed. credentials: TLS, as
+    grpc.ssl_channel_credentials() makes them; None: plain text.
+
+    Every method raises what `recwire.errors` lists. A call that the contract calls idempotent is tried up
+    to 5 times within its deadline while the server is unavailable; import_items is not.
+    """
+
+    def __init__(
+        self,
+        address: str = channel.DEFAULT_ADDRESS,
+        *,
+        timeout_s: float | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._channel = (
+            grpc.insecure_channel(address, channel.options())
+            if credentials is None
+            else grpc.secure_channel(address, credentials, channel.options())
+        )
+        self._stubs = channel.Stubs(self._channel)
+
+    def close(self) -> None:
+        """Close the connection; calls that still wait raise CallCancelledError."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def embed(
+        self,
+        texts: Iterable[str],
+        *,
+        purpose: EmbedPurpose = EmbedPurpose.EMBED_PURPOSE_QUERY,
+        long_text: LongText = LongText.LONG_TEXT_MEAN_OF_CHUNKS,
+        timeout_s: float | None = None,
+    ) -> Embeddings:
+        """Return the embeddings of 1-256 texts, in order."""
+        message = request.embed(texts, purpose, long_text)
+        response: EmbedResponse = self._call(self._stubs.recommender.Embed, message, timeout_s)
+        return embedding.from_response(response)
+
+    def update_user(
+        self,
+        user_id: str,
+        events: Iterable[Event],
+        *,
+        recommend: RecommendOptions | None = None,
+        timeout_s: float | None = None,
+    ) -> UpdateUserResponse:
+        """Record 1-256 events of a user, all or none; they are durable, and the next recommend() counts them.
+
+        recommend: set it to get recommendations in the same answer. An event without event_id gets a fresh
+        one (the caller's own object does not), so that the client's retries count nothing twice. Calling
+        again after a failure does, unless the events bring ids of their own.
+        """
+        message = request.update_user(user_id, events, recommend)
+        response: UpdateUserResponse = self._call(self._stubs.recommender.UpdateUser, message, timeout_s)
+        return response
+
+    def recommend(
+        self,
+        user_id: str | None = None,
+        *,
+        session: Iterable[Event] | None = None,
+        item_id: str | None = None,
+        text: str | None = None,
+        vector: "VectorLike | None" = None,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+        **options: Unpack[request.Options],
+    ) -> RecommendResponse:
+        """Return what to show, best first.
+
+        The target is exactly one of: a user (unknown is no error), the events of a visitor who is not
+        stored, an item or a text or a vector to find similar items for. min_revision waits for a state of
+        the user at least as new as the update_user() that returned it.
+
+        options are the fields of RecommendOptions: limit, filter, exclude_item_ids, seen, explain, diversity,
+        ignore_event_ids, exact, include_items, rotation, boosts, min_score.
+        """
+        message = request.recommend(
+            user_id=user_id,
+            session=session,
+            item_id=item_id,
+            text=text,
+            vector=vector,
+            min_revision=min_revision,
+            **options,
+        )
+        response: RecommendResponse = self._call(self._stubs.recommender.Recommend, message, timeout_s)
+        return response
+
+    def upsert_items(self, items: Iterable[Item], *, timeout_s: float | None = None) -> UpsertItemsResponse:
+        """Add or replace 1-256 items, all or none; they are durable, and recommended at once."""
+        message = UpsertItemsRequest(items=items)
+        response: UpsertItemsResponse = self._call(self._stubs.catalog.UpsertItems, message, timeout_s)
+        return response
+
+    def import_items(
+        self, items: Iterable[Item], *, timeout_s: float | None = None
+    ) -> Iterator[ImportItemsResponse]:
+        """Add or replace any number of items; yield each batch's progress, with the items that were refused.
+
+        Nothing is sent until the answers are read. timeout_s is for a batch, which is at most 256 items and
+        4 MiB. After an error, call again with the same items: those that are in already cost little.
+        """
+        imported_count = 0
+        for message in request.import_items(items):
+            response = self._import_batch(message, timeout_s)
+            imported_count += response.imported_count
+            response.imported_count = imported_count
+            yield response
+
+    def delete_items(self, item_ids: Iterable[str], *, timeout_s: float | None = None) -> DeleteItemsResponse:
+        """Delete 1-256 items; no answer that begins later has them. Unknown ids are no error."""
+        message = request.delete_items(item_ids)
+        response: DeleteItemsResponse = self._call(self._stubs.catalog.DeleteItems, message, timeout_s)
+        return response
+
+    def get_item(self, item_id: str, *, timeout_s: float | None = None) -> Item:
+        """Return an item as it was sent. Raises NotFoundError."""
+        message = GetItemRequest(item_id=item_id)
+        response: GetItemResponse = self._call(self._stubs.catalog.GetItem, message, timeout_s)
+        return response.item
+
+    def list_items(self, *, timeout_s: float | None = None) -> Iterator[Item]:
+        """Yield every item, in the order of the ids. timeout_s is for a page."""
+        message = ListItemsRequest()
+        while True:
+            page: ListItemsResponse = self._call(self._stubs.catalog.ListItems, message, timeout_s)
+            yield from page.items
+            if not page.next_page_token:
+                return
+            message.page_token = page.next_page_token
+
+    def get_user(self, user_id: str, *, timeout_s: float | None = None) -> GetUserResponse:
+        """Return a summary of what is stored about a user. Raises NotFoundError."""
+        message = GetUserRequest(user_id=user_id)
+        response: GetUserResponse = self._call(self._stubs.user.GetUser, message, timeout_s)
+        return response
+
+    def delete_user(self, user_id: str, *, timeout_s: float | None = None) -> DeleteUserResponse:
+        """Erase a user.
+
+        Raises NotFoundError for an unknown user; also when a retry finds that a lost first try had erased
+        the user.
+        """
+        message = DeleteUserRequest(user_id=user_id)
+        response: DeleteUserResponse = self._call(self._stubs.user.DeleteUser, message, timeout_s)
+        return response
+
+    def get_server_info(self, *, timeout_s: float | None = None) -> GetServerInfoResponse:
+        """Return the server's version, model, counts and index."""
+        message = GetServerInfoRequest()
+        response: GetServerInfoResponse = self._call(self._stubs.admin.GetServerInfo, message, timeout_s)
+        return response
+
+    def _call(self, method: Any, message: Message, timeout_s: float | None) -> Any:
+        try:
+            return method(message, timeout=deadline.choose_s(message, timeout_s, self._timeout_s))
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from error
+
+    def _import_batch(self, message: ImportItemsRequest, timeout_s: float | None) -> ImportItemsResponse:
+        # A stream a batch: each has a deadline of its own, and a server that drains ends none half-way.
+        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
+        try:
+            answers: list[ImportItemsResponse] = list(
+                self._stubs.catalog.ImportItems(iter((message,)), timeout=wait_s)
+            )
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from error
+        return answers[0]

@@ -1,0 +1,36 @@
+"""Embeddings as a caller gets them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recwire.v1.model_pb2 import ModelVersion
+from recwire.v1.recommender_service_pb2 import EmbedResponse
+from recwire.vector import from_bytes
+
+if TYPE_CHECKING:
+    from recwire.vector import Vector
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The embeddings of some texts, in the order of the texts.
+
+    vectors: (dim,) float32 each, unit length; numpy arrays, read-only, where numpy is installed, else
+    `array("f")`. token_counts: tokens of each whole text, special tokens included. truncated: whether
+    tokens were left out. model: vectors of different versions must not be compared.
+    """
+
+    vectors: "tuple[Vector, ...]"
+    token_counts: tuple[int, ...]
+    truncated: tuple[bool, ...]
+    model: ModelVersion
+
+
+def from_response(response: EmbedResponse) -> Embeddings:
+    """Return what the wire carried."""
+    return Embeddings(
+        vectors=tuple(from_bytes(embedding.vector) for embedding in response.embeddings),
+        token_counts=tuple(embedding.token_count for embedding in response.embeddings),
+        truncated=tuple(embedding.truncated for embedding in response.embeddings),
+        model=response.model,
+    )

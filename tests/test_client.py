@@ -1,0 +1,252 @@
+"""What the Python client sends and returns, over real sockets; each test is about both kinds of client."""
+
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from scripted_server import Caller, ScriptedServer
+
+import recwire
+from recwire import Event, EventType, Item
+from recwire.v1.admin_service_pb2 import GetServerInfoResponse
+from recwire.v1.catalog_service_pb2 import GetItemResponse, ImportItemsResponse, ItemError, ListItemsResponse
+from recwire.v1.model_pb2 import ModelVersion
+from recwire.v1.recommendation_pb2 import RecommendResponse
+from recwire.v1.recommender_service_pb2 import Embedding, EmbedResponse, UpdateUserResponse
+
+BOTH = pytest.mark.parametrize("client_class", [recwire.Client, recwire.AsyncClient])
+VIEW = Event(item_id="42", type=EventType.EVENT_TYPE_VIEW)
+CALLS: list[tuple[str, tuple[Any, ...], str, float]] = [  # method, arguments, rpc, default deadline
+    ("embed", (["a"] * 100,), "Embed", 25.0),
+    ("update_user", ("ada", [VIEW] * 100), "UpdateUser", 25.0),
+    ("recommend", ("ada",), "Recommend", 5.0),
+    ("upsert_items", ([Item(item_id="1", texts=["a"])] * 50,), "UpsertItems", 25.0),
+    ("import_items", ([Item(item_id="1")] * 100,), "ImportItems", 25.0),
+    ("delete_items", (["1"],), "DeleteItems", 5.0),
+    ("get_item", ("1",), "GetItem", 5.0),
+    ("list_items", (), "ListItems", 5.0),
+    ("get_user", ("ada",), "GetUser", 5.0),
+    ("delete_user", ("ada",), "DeleteUser", 5.0),
+    ("get_server_info", (), "GetServerInfo", 5.0),
+]
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture(params=[recwire.Client, recwire.AsyncClient])
+def call(request: pytest.FixtureRequest, server: ScriptedServer) -> Iterator[Caller]:
+    with Caller(request.param, server.address) as call:
+        yield call
+
+
+@pytest.mark.parametrize(("method", "arguments", "rpc", "deadline_s"), CALLS)
+def test_every_call_has_a_deadline(server, call, method, arguments, rpc, deadline_s):
+    """A call that says nothing has 5 s, and .2 s more for each text to embed."""
+    call(method, *arguments)
+    (received,) = server.received
+    assert received.rpc == rpc
+    assert received.timeout_s == pytest.approx(deadline_s, abs=3)  # some of it is spent on the way
+
+
+@BOTH
+@pytest.mark.parametrize(("method", "arguments", "rpc", "deadline_s"), CALLS)
+def test_the_nearest_deadline_wins(server, client_class, method, arguments, rpc, deadline_s):
+    """A call's own timeout_s goes before the client's, which goes before the default."""
+    with Caller(client_class, server.address, timeout_s=100) as call:
+        call(method, *arguments)
+        call(method, *arguments, timeout_s=50)
+    assert [round(received.timeout_s, -1) for received in server.received] == [100, 50]
+
+
+def test_update_user_fills_in_event_ids(server, call):
+    """Every event leaves with an id, its own or a fresh one; the caller's objects stay as they are."""
+    own, nameless = Event(event_id="mine", item_id="1"), Event(item_id="2")
+    call("update_user", "ada", [own, nameless, nameless])
+    (request,) = server.requests("UpdateUser")
+    ids = [event.event_id for event in request.events]
+    assert ids[0] == "mine"
+    assert len({*ids, ""}) == 4
+    assert nameless == Event(item_id="2")
+
+
+def test_update_user_returns_recommendations_in_the_same_call(server, call):
+    """The options of a recommendation travel with the events; the answer comes back with their receipt."""
+    server.answer("UpdateUser", UpdateUserResponse(recommendation=RecommendResponse(recommendation_id="r1")))
+    answer = call("update_user", "ada", [VIEW], recommend=recwire.RecommendOptions(limit=3))
+    assert answer.recommendation.recommendation_id == "r1"
+    assert server.requests("UpdateUser")[0].recommend.limit == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ({"user_id": "ada"}, "user_id"),
+        ({"session": [VIEW]}, "session"),
+        ({"session": []}, "session"),
+        ({"item_id": "1"}, "item_id"),
+        ({"text": "hiking"}, "text"),
+        ({"vector": [0.6, 0.8]}, "vector"),
+    ],
+)
+def test_recommend_sends_its_target(server, call, target, kind):
+    """Whatever is asked about travels as the one target of the request."""
+    call("recommend", **target)
+    assert server.requests("Recommend")[0].WhichOneof("target") == kind
+
+
+@pytest.mark.parametrize("targets", [{}, {"user_id": "ada", "item_id": "1"}])
+def test_recommend_refuses_any_other_number_of_targets(server, call, targets):
+    """None or two targets raise at once: on the wire one would win, in silence."""
+    with pytest.raises(TypeError, match="exactly one of"):
+        call("recommend", **targets)
+    assert server.received == []
+
+
+def test_recommend_sends_its_options(server, call):
+    """Every keyword arrives as the field of its name."""
+    brand = recwire.Condition(attribute="brand", any_of=recwire.StringSet(values=["acme"]))
+    options = {
+        "limit": 5,
+        "filter": recwire.Filter(must=[brand]),
+        "exclude_item_ids": ["1"],
+        "seen": recwire.SeenPolicy.SEEN_POLICY_INCLUDE,
+        "explain": True,
+        "diversity": 0.5,
+        "ignore_event_ids": ["e1"],
+        "exact": True,
+        "include_items": True,
+        "rotation": timedelta(hours=1),
+        "boosts": [recwire.Boost(when=brand, add=0.1)],
+        "min_score": 0.0,
+    }
+    call("recommend", "ada", min_revision=7, **options)
+    (request,) = server.requests("Recommend")
+    assert request.min_revision == 7
+    assert request.options == recwire.RecommendOptions(**options)
+    assert {field.name for field, _ in request.options.ListFields()} == set(options)
+
+
+def test_embed_returns_vectors(server, call):
+    """Embeddings come as float32 arrays with what is known about each, and the model's name."""
+    vector = np.array([0.6, -0.8], np.float32)
+    server.answer(
+        "Embed",
+        EmbedResponse(
+            embeddings=[
+                Embedding(vector=vector.tobytes(), token_count=3),
+                Embedding(vector=vector.tobytes(), token_count=900, truncated=True),
+            ],
+            model=ModelVersion(name="hash", version="1"),
+        ),
+    )
+    embeddings = call("embed", ["a", "b"])
+    assert [row.dtype for row in embeddings.vectors] == [np.float32, np.float32]
+    np.testing.assert_array_equal(np.stack(embeddings.vectors), np.stack([vector, vector]))
+    assert embeddings.token_counts == (3, 900)
+    assert embeddings.truncated == (False, True)
+    assert embeddings.model.name == "hash"
+
+
+@pytest.mark.parametrize("method", ["embed", "delete_items"])
+def test_a_lone_text_is_refused(server, call, method):
+    """A text where a list of texts belongs raises, instead of passing as its letters."""
+    with pytest.raises(TypeError, match="not one text"):
+        call(method, "hiking")
+
+
+def test_list_items_reads_every_page(server, call):
+    """All items come, in order, whatever pages they come in."""
+    server.answer(
+        "ListItems",
+        ListItemsResponse(items=[Item(item_id="1"), Item(item_id="2")], next_page_token="two"),
+        ListItemsResponse(next_page_token="three"),
+        ListItemsResponse(items=[Item(item_id="3")]),
+    )
+    assert [item.item_id for item in call("list_items")] == ["1", "2", "3"]
+    assert [request.page_token for request in server.requests("ListItems")] == ["", "two", "three"]
+
+
+def test_get_calls_return_what_was_asked_for(server, call):
+    """get_item returns the item itself, get_server_info the server's answer."""
+    server.answer("GetItem", GetItemResponse(item=Item(item_id="1", title="Hiking")))
+    server.answer("GetServerInfo", GetServerInfoResponse(item_count=9))
+    assert call("get_item", "1").title == "Hiking"
+    assert call("get_server_info").item_count == 9
+
+
+def test_import_items_cuts_batches(server, call):
+    """A batch has at most 256 items and 4 MiB; all items arrive, in order."""
+    items = [Item(item_id=str(n)) for n in range(300)]
+    items += [Item(item_id=f"large {n}", texts=["x" * 1_000_000]) for n in range(6)]
+    call("import_items", iter(items))
+    requests = server.requests("ImportItems")
+    assert [len(request.items) for request in requests] == [256, 48, 2]
+    assert [item for request in requests for item in request.items] == items
+    assert max(request.ByteSize() for request in requests) <= 4 * 1024 * 1024
+
+
+def test_import_items_yields_progress(server, call):
+    """After each batch comes the count of all items so far, and the items that were refused."""
+    refused = ItemError(item_id="3", field="texts", message="is empty")
+    server.answer(
+        "ImportItems",
+        ImportItemsResponse(imported_count=256),
+        ImportItemsResponse(imported_count=43, errors=[refused], catalog_revision=2),
+    )
+    progress = call("import_items", (Item(item_id=str(n)) for n in range(300)))
+    assert [answer.imported_count for answer in progress] == [256, 299]
+    assert list(progress[1].errors) == [refused]
+
+
+async def test_async_import_takes_an_async_iterable(server):
+    """The asyncio client reads items as they come from an asynchronous source."""
+
+    async def items() -> AsyncIterator[Item]:
+        for n in range(300):
+            yield Item(item_id=str(n))
+
+    async with recwire.AsyncClient(server.address) as client:
+        async for _ in client.import_items(items()):
+            pass
+    assert [len(request.items) for request in server.requests("ImportItems")] == [256, 44]
+
+
+def test_large_answers_are_taken(server, call):
+    """An answer may be larger than gRPC's 4 MiB: explanations are."""
+    server.answer("GetItem", GetItemResponse(item=Item(title="x" * 5_000_000)))
+    assert len(call("get_item", "1").title) == 5_000_000
+
+
+def test_both_clients_are_the_same():
+    """The two clients have the same methods in the same order, with the same arguments and docstrings."""
+
+    def methods(client_class: type) -> dict[str, Any]:
+        return {
+            name: member
+            for name, member in vars(client_class).items()
+            if inspect.isfunction(member) and (name == "__init__" or not name.startswith("_"))
+        }
+
+    blocking, asynchronous = methods(recwire.Client), methods(recwire.AsyncClient)
+    assert list(blocking) == list(asynchronous)
+    for name, method in blocking.items():
+        other = asynchronous[name]
+        assert _plain(method) == _plain(other), name
+        assert name == "close" or method.__doc__ == other.__doc__, name
+        if name != "__init__":
+            assert inspect.isasyncgenfunction(other) or inspect.iscoroutinefunction(other), name
+
+
+def _plain(method: Any) -> list[tuple[str, Any, Any, Any]]:
+    """The parameters of a method, leaving out that an iterable may be asynchronous too."""
+    return [
+        (p.name, p.kind, p.default, str(p.annotation).split(" | collections.abc.AsyncIterable")[0])
+        for p in inspect.signature(method).parameters.values()
+    ]
