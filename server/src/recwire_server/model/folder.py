@@ -1,0 +1,52 @@
+"""A folder that appears whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recwire_server.model import ModelExportError
+from recwire_server.model.manifest import MANIFEST_FILE
+
+
+@contextmanager
+def new_model_folder(destination: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes `destination`'s place when the block ends without an error.
+
+    What was filled in survives power loss from then on. An older model folder is replaced; anything else that is not empty is
+    refused with ModelExportError, before the block runs.
+    """
+    if destination.exists() and not _may_be_replaced(destination):
+        raise ModelExportError(f"{destination} exists and is not a model folder; name another --out")
+    # Beside the destination, so that the rename stays within one file system.
+    partial = destination.parent / f".{destination.name}.{os.getpid()}.partial"
+    old = destination.parent / f".{destination.name}.{os.getpid()}.old"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        for path in (*partial.iterdir(), partial):
+            _fsync(path)
+        # A folder cannot be renamed onto one with files, so for a moment there is none; the old one is
+        # removed only after the new one is in place.
+        if destination.exists():
+            destination.rename(old)
+        partial.rename(destination)
+        _fsync(destination.parent)
+    except OSError as error:
+        raise ModelExportError(f"{destination} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / MANIFEST_FILE).is_file() or not any(folder.iterdir()))
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
