@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recwire_server.encoder import (
     Embedding,
@@ -19,8 +20,9 @@ from recwire_server.encoder import (
 class HashEncoder:
     """Makes embeddings of which words a text has, so that texts that share words are near each other.
 
-    A text's vector is the sum of its lower-case words' vectors, scaled to unit length; a word's vector is random, seeded by
-    the word, the same in every process. A word is one token, and a text has two special tokens beside.
+    A text's vector is the sum of its lower-case words' vectors, scaled to unit length; a word's vector is
+    random, seeded by the word, the same in every process. A word is one token, and a text has two special
+    tokens beside.
     """
 
     def __init__(self, dim: int = 32, max_tokens: int = 256) -> None:
@@ -72,5 +74,6 @@ class HashEncoder:
         return _unit(np.random.default_rng(seed).standard_normal(self._dim))
 
 
-def _unit(vector: np.ndarray) -> Vector:
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+def _unit(vector: NDArray[np.floating]) -> Vector:
+    direction: Vector = (vector / np.linalg.norm(vector)).astype(np.float32)
+    return direction

@@ -1,7 +1,7 @@
 """Text to embeddings.
 
-Read in this order: this module (what an encoder is), `onnx` (the encoder that serves), `workers` (the threads that it
-runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
+Read in this order: this module (what an encoder is), `onnx` (the encoder that serves), `workers` (the threads
+that it runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
 
 Errors: `EncoderError` is the root. `TextError` is the caller's to mend, either a `TextTooLongError` or an
 `InvalidTextError`; `ModelFolderError` is the operator's.
@@ -35,7 +35,7 @@ class LongText(Enum):
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """Names the model that made an embedding: `name` for people, `version` is the hash of the model folder's content."""
+    """Names the model that made an embedding: `name` for people, `version` is a hash of its content."""
 
     name: str
     version: str
@@ -61,7 +61,8 @@ class EncoderError(Exception):
 class TextError(EncoderError):
     """One text cannot be embedded as the caller asked.
 
-    text_index: the text's place in the request. Whoever split the request sets it anew, and the message follows.
+    text_index: the text's place in the request. Whoever split the request sets it anew, and the message
+    follows.
     """
 
     def __init__(self, text_index: int) -> None:
@@ -112,7 +113,7 @@ class Encoder(Protocol):
     ) -> list[Embedding]:
         """Return one embedding a text, in order.
 
-        The same text and purpose give the same vector, whatever else is in `texts`. An empty text is a text of
-        special tokens only. Raises TextTooLongError if `long_text` is REJECT and a text is too long, InvalidTextError
-        for a text that is not Unicode.
+        The same text and purpose give the same vector, whatever else is in `texts`. An empty text is a text
+        of special tokens only. Raises TextTooLongError if `long_text` is REJECT and a text is too long,
+        InvalidTextError for a text that is not Unicode.
         """

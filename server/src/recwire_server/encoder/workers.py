@@ -17,8 +17,8 @@ MAX_GROUP_SIZE = 32
 class EncodingWorkers:
     """Makes embeddings off the event loop, on `worker_count` threads that share one encoder.
 
-    Use it as `async with`; the threads live as long as the block. Groups wait in the order in which they came;
-    how many may wait is the caller's to bound.
+    Use it as `async with`; the threads live as long as the block. Groups wait in the order in which they
+    came; how many may wait is the caller's to bound.
     """
 
     def __init__(self, encoder: Encoder, worker_count: int) -> None:
@@ -51,8 +51,8 @@ class EncodingWorkers:
     ) -> list[Embedding]:
         """Return one embedding a text, in order.
 
-        When the calling task is cancelled or a text fails, the request's waiting groups never reach the model. Raises as
-        Encoder.encode does, for the first text that fails.
+        When the calling task is cancelled or a text fails, the request's waiting groups never reach the
+        model. Raises as Encoder.encode does, for the first text that fails.
         """
         assert self._threads is not None, "used outside of its `async with` block"
         loop = asyncio.get_running_loop()

@@ -46,9 +46,9 @@ def export_model(
 ) -> ExportedModel:
     """Return the model folder made from `source` (None: the default model), exporting only if there is none.
 
-    out: the folder to write; None: one in the cache. A folder that the same recipe made is left as it is, which
-    takes under a second and imports no torch. `report` is called with each step's name as the step begins.
-    Raises ModelExportError.
+    out: the folder to write; None: one in the cache. A folder that the same recipe made is left as it is,
+    which takes under a second and imports no torch. `report` is called with each step's name as the step
+    begins. Raises ModelExportError.
     """
     resolved = resolve_source(source)
     recipe = make_recipe(resolved, precision)
@@ -77,8 +77,8 @@ def ensure_default_model(precision: Precision, cache_dir: Path, report: Report) 
         return export_model(None, precision, None, cache_dir, report).folder
     except ModelExportError as error:
         raise ModelFolderError(
-            f"no --model was given and the default model cannot be exported: {error}; everything that this needs: "
-            "pip install 'recwire-server[export,minilm]'"
+            f"no --model was given and the default model cannot be exported: {error}; "
+            "pip install 'recwire-server[export,minilm]' installs all that this needs"
         ) from error
 
 

@@ -3,11 +3,13 @@
 Trace the model to ONNX, quantize it, put pooling into the graph, measure what that cost, describe it.
 """
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -34,8 +36,8 @@ MIN_MEAN_COSINE = 0.97
 def build_model_folder(source: Source, recipe: Recipe, destination: Path, report: Report) -> Manifest:
     """Write the source's model folder to `destination`, whole or not at all, and return its manifest.
 
-    Takes about 12 s for MiniLM, a good part of it to import torch. `report` is called with each step's name as the
-    step begins. Needs the export extra. Raises ModelExportError.
+    Takes about 12 s for MiniLM, a good part of it to import torch. `report` is called with each step's name
+    as the step begins. Needs the export extra. Raises ModelExportError.
     """
     settings = read_settings(source.folder)
     with (
@@ -84,14 +86,15 @@ def _trace(source: Source, work: Path, report: Report) -> Path:
 
 
 def _plain_tokenizer(source: Source, settings: EmbeddingSettings) -> Tokenizer:
-    """Return the source's tokenizer, cutting at max_tokens and without the padding that some sources bake in."""
+    """Return the source's tokenizer, cutting at max_tokens, without the padding that some bake in."""
     path = source.folder / TOKENIZER_FILE
     if path.is_file():
         tokenizer = Tokenizer.from_file(str(path))
     else:  # only vocab.txt: transformers knows how to make a tokenizer of it
-        from transformers import AutoTokenizer
+        import transformers
 
-        tokenizer = AutoTokenizer.from_pretrained(source.folder).backend_tokenizer
+        loader: Any = transformers.AutoTokenizer
+        tokenizer = loader.from_pretrained(source.folder).backend_tokenizer
     tokenizer.no_padding()
     tokenizer.enable_truncation(settings.max_tokens)
     return tokenizer
@@ -136,7 +139,7 @@ def _quiet_libraries() -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -16,8 +16,8 @@ def measure_fidelity(
 ) -> Fidelity:
     """Return the cosine of the exported model's embeddings with the original's, each text alone.
 
-    exported: gives embeddings. original: the same model before quantization and surgery, gives token vectors, which are
-    pooled here once more, so that a fault in the graph surgery shows as well.
+    exported: gives embeddings. original: the same model before quantization and surgery, gives token vectors,
+    which are pooled here once more, so that a fault in the graph surgery shows as well.
     """
     cosines = [
         float(ours @ theirs)

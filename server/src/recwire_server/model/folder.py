@@ -14,8 +14,8 @@ from recwire_server.model.manifest import MANIFEST_FILE
 def new_model_folder(destination: Path) -> Iterator[Path]:
     """Give an empty folder to fill; it takes `destination`'s place when the block ends without an error.
 
-    What was filled in survives power loss from then on. An older model folder is replaced; anything else that is not empty is
-    refused with ModelExportError, before the block runs.
+    What was filled in survives power loss from then on. An older model folder is replaced; anything else that
+    is not empty is refused with ModelExportError, before the block runs.
     """
     if destination.exists() and not _may_be_replaced(destination):
         raise ModelExportError(f"{destination} exists and is not a model folder; name another --out")

@@ -1,7 +1,8 @@
 """What a model folder says about itself: `manifest.json`, and the check of the folder's files against it.
 
-The file is one JSON object: `format_version` (this module reads version 1) and the fields of `Manifest` by their names.
-Unknown fields are ignored, so that later versions can add some; a change of meaning raises the version.
+The file is one JSON object: `format_version` (this module reads version 1) and the fields of `Manifest` by
+their names. Unknown fields are ignored, so that later versions can add some; a change of meaning raises the
+version.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ EXPORT_HINT = "export the model again: recwire-server model export SOURCE --out 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Cosine of the exported model's embeddings with those of the unquantized export, over `text_count` texts."""
+    """Cosine of the exported model's embeddings with the original's, over `text_count` texts."""
 
     mean_cosine: float
     min_cosine: float
@@ -68,7 +69,7 @@ class Manifest:
 
     @property
     def version(self) -> str:
-        """16 hex digits that change when an embedding could: a hash of the files and of how texts are put into them."""
+        """16 hex digits that change when an embedding could: a hash of the files, limit and prefixes."""
         content = {
             "files": {name: digest.sha256 for name, digest in self.files.items()},
             "max_tokens": self.max_tokens,

@@ -1,12 +1,14 @@
 """Graph surgery: a transformer that gives token vectors becomes one that gives embeddings.
 
-Pooling and unit length are part of the graph, so that every reader of model.onnx gets the same embedding from ids and mask.
+Pooling and unit length are part of the graph, so that every reader of model.onnx gets the same embedding from
+ids and mask.
 """
 
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 TOKEN_VECTORS = "last_hidden_state"
@@ -17,9 +19,9 @@ INPUTS = ("input_ids", "attention_mask")
 def add_pooling(model: onnx.ModelProto, pooling: str) -> onnx.ModelProto:
     """Return the model with inputs input_ids and attention_mask and one output, `embedding`.
 
-    model: gives last_hidden_state (batch, sequence, dim) float32. pooling: "mean" over the tokens of the mask, or "cls".
-    Inputs are (batch, sequence) int64, the output is (batch, dim) float32 of unit length. Token type ids become
-    zeros inside the graph.
+    model: gives last_hidden_state (batch, sequence, dim) float32. pooling: "mean" over the tokens of the
+    mask, or "cls". Inputs are (batch, sequence) int64, the output is (batch, dim) float32 of unit length.
+    Token type ids become zeros inside the graph.
     """
     graph = model.graph
     dim = _token_vectors_dim(graph)
@@ -80,7 +82,7 @@ def _unit_length_nodes() -> list[Any]:
 
 
 def _constants(pooling: str) -> list[Any]:
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "pool/tokens_axis": np.array([1], np.int64),
         "pool/last_axis": np.array([-1], np.int64),
         "pool/first": np.array(0, np.int64),

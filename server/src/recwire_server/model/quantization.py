@@ -11,7 +11,8 @@ ARM64 = "arm64"
 def quantization_target(machine: str, cpu_flags: frozenset[str]) -> str:
     """Return the processor family to quantize for: "avx512_vnni", "avx2" or "arm64".
 
-    machine: as platform.machine() gives it. cpu_flags: as /proc/cpuinfo lists them; empty where it does not exist.
+    machine: as platform.machine() gives it. cpu_flags: as /proc/cpuinfo lists them; empty where it does not
+    exist.
     """
     if machine.lower() in ("arm64", "aarch64"):
         return ARM64

