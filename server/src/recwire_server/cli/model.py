@@ -57,7 +57,8 @@ def list_cached() -> None:
     if not models:
         typer.echo(f"no models in {cache_dir}; make one: recwire-server model export")
         return
-    table = Table("name", "precision", "dimension", "version", "MB", "folder", box=None)
+    table = Table("name", "precision", "dimension", "version", "MB", box=None)
+    table.add_column("folder", overflow="fold")  # whole, for copying
     for model in models:
         manifest, megabytes = model.manifest, f"{model.size_bytes / 1e6:.0f}"
         table.add_row(
@@ -68,14 +69,14 @@ def list_cached() -> None:
             megabytes,
             str(model.folder),
         )
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 @app.command()
 def show(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.")]) -> None:
     """Show what a model folder says about itself, after checking that its files are whole."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from recwire_server.model.manifest import load_manifest
 
@@ -102,10 +103,10 @@ def show(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model fol
             for name, digest in manifest.files.items()
         },
     }
-    table = Table(box=None, show_header=False)
+    table = Table(Column(), Column(overflow="fold"), box=None, show_header=False)
     for label, value in rows.items():
         table.add_row(label, str(value))
-    Console(soft_wrap=True).print(table)
+    Console().print(table)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ class StepProgress:
         self._running: TaskID | None = None
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
@@ -30,12 +29,15 @@ class StepProgress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._running is None:
+            return  # nothing was shown, and stop() would print an empty line
         if exc is None:
             self._finish()
         self._progress.stop()
 
     def begin(self, step: str) -> None:
         """Show `step` as running, and the one before it as done."""
+        self._progress.start()
         self._finish()
         self._running = self._progress.add_task(step, total=1)
 

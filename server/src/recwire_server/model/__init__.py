@@ -14,6 +14,11 @@ Errors: `ModelFolderError` (of `recwire_server.encoder`) for a folder that canno
 `ModelExportError` for an export that cannot be made.
 """
 
+from collections.abc import Callable
+
+# Called with each step's name as the step begins.
+Report = Callable[[str], None]
+
 
 class ModelExportError(Exception):
     """A model cannot be exported; the message says why and what to do."""

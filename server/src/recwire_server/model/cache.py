@@ -1,18 +1,16 @@
 """The exported models that this machine keeps, found again by what they were made from."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from recwire_server.encoder import ModelFolderError
-from recwire_server.model import ModelExportError
+from recwire_server.model import ModelExportError, Report
 from recwire_server.model.folder import new_model_folder
 from recwire_server.model.manifest import Manifest, load_manifest, read_manifest
 from recwire_server.model.recipe import Precision, Recipe, make_recipe
 from recwire_server.model.source import resolve_source
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

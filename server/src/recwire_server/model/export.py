@@ -6,14 +6,14 @@ Trace the model to ONNX, quantize it, put pooling into the graph, measure what t
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from recwire_server.model import ModelExportError
+from recwire_server.model import ModelExportError, Report
 from recwire_server.model.folder import new_model_folder
 from recwire_server.model.manifest import (
     MODEL_FILE,
@@ -26,8 +26,6 @@ from recwire_server.model.manifest import (
 from recwire_server.model.recipe import Recipe
 from recwire_server.model.settings import EmbeddingSettings, read_settings
 from recwire_server.model.source import Source
-
-Report = Callable[[str], None]
 
 # The usual dynamic int8 measures .9935 on MiniLM; far below that a layer was damaged, not rounded.
 MIN_MEAN_COSINE = 0.97

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from recwire_server.model import ModelExportError
 from recwire_server.model.manifest import MANIFEST_FILE
@@ -19,9 +20,11 @@ def new_model_folder(destination: Path) -> Iterator[Path]:
     """
     if destination.exists() and not _may_be_replaced(destination):
         raise ModelExportError(f"{destination} exists and is not a model folder; name another --out")
-    # Beside the destination, so that the rename stays within one file system.
-    partial = destination.parent / f".{destination.name}.{os.getpid()}.partial"
-    old = destination.parent / f".{destination.name}.{os.getpid()}.old"
+    # Beside the destination, so that the rename stays within one file system. Not named by process id: in a
+    # container that is the same after every crash.
+    unique = uuid4().hex[:8]
+    partial = destination.with_name(f".{destination.name}.{unique}.partial")
+    old = destination.with_name(f".{destination.name}.{unique}.old")
     try:
         partial.mkdir(parents=True)
         yield partial
