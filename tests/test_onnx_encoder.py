@@ -37,7 +37,7 @@ def vector_of(encoder: OnnxEncoder, text: str, long_text: LongText = LongText.ME
 
 
 def test_related_texts_are_nearer(int8_encoder):
-    """A reader of science fiction is nearer to a space novel than to a cookbook, and least near to a drill."""
+    """A reader of science fiction is nearer to a space novel than to a cookbook, and least to a drill."""
     query = vector_of(int8_encoder, "I like to read science fiction books.")
     novel = vector_of(int8_encoder, "A novel about a starship crew on its way to a distant planet.")
     cookbook = vector_of(int8_encoder, "A cookbook with easy vegetarian recipes.")
@@ -63,7 +63,7 @@ def test_no_texts_give_no_embeddings(int8_encoder):
 
 def test_int8_vector_does_not_depend_on_the_request(int8_encoder):
     """The same text gives the same bytes alone and among 31 others of all lengths."""
-    texts = fidelity_texts()[-30:] + [" ".join(words(300)), "ok"]
+    texts = [*fidelity_texts()[-30:], " ".join(words(300)), "ok"]
 
     together = int8_encoder.encode(texts, Purpose.QUERY)
 
@@ -73,7 +73,7 @@ def test_int8_vector_does_not_depend_on_the_request(int8_encoder):
 
 def test_fp32_vector_does_not_depend_on_the_request(fp32_encoder):
     """In fp32, where texts share a batch, the same text gives the same vector to 1e-6."""
-    texts = fidelity_texts()[-30:] + [" ".join(words(300)), "ok"]
+    texts = [*fidelity_texts()[-30:], " ".join(words(300)), "ok"]
 
     together = fp32_encoder.encode(texts, Purpose.QUERY)
 

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from recwire_server.model import ModelExportError
 from recwire_server.model.pooling import add_pooling
 
 DIM = 3
@@ -49,7 +50,7 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def test_mean_pooling_averages_the_tokens_of_the_mask():
-    """The embedding is the mean over the tokens of the mask, scaled to unit length; padding counts nothing."""
+    """The embedding is the mean over the mask's tokens, scaled to unit length; padding counts nothing."""
     model = add_pooling(token_model(with_token_types=False), "mean")
     ids, mask = np.array([[1, 2, 3], [4, 5, 0]]), np.array([[1, 1, 1], [1, 1, 0]])
 
@@ -97,3 +98,16 @@ def test_empty_mask_gives_zeros_and_no_nan():
     embeddings = run(model, np.array([[1, 2]]), np.array([[0, 0]]))
 
     np.testing.assert_array_equal(embeddings, np.zeros((1, DIM), np.float32))
+
+
+def test_other_models_are_refused_by_what_they_ask_for():
+    """A model with further inputs, or without token vectors, is an error that names the difference."""
+    model = token_model(with_token_types=False)
+    model.graph.input[1].name = "position_ids"
+    with pytest.raises(ModelExportError, match="also asks for position_ids"):
+        add_pooling(model, "mean")
+
+    model = token_model(with_token_types=False)
+    model.graph.output[0].name = "logits"
+    with pytest.raises(ModelExportError, match="no last_hidden_state"):
+        add_pooling(model, "mean")

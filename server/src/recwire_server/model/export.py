@@ -5,6 +5,7 @@ Trace the model to ONNX, quantize it, put pooling into the graph, measure what t
 
 import logging
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,8 +79,9 @@ def _trace(source: Source, work: Path, report: Report) -> Path:
     report("trace the model to ONNX")
     try:
         ORTModelForFeatureExtraction.from_pretrained(source.folder, export=True).save_pretrained(work)
-    except Exception as error:  # Optimum, transformers and torch raise whatever they like
-        raise ModelExportError(f"Optimum cannot export {source.origin}: {error}") from error
+    except Exception as error:  # Optimum, transformers and torch raise whatever they like, at any length
+        cause = textwrap.shorten(str(error), 200)
+        raise ModelExportError(f"Optimum cannot export {source.origin}: {cause}") from error
     return work / "model.onnx"
 
 

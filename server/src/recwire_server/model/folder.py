@@ -18,8 +18,11 @@ def new_model_folder(destination: Path) -> Iterator[Path]:
     What was filled in survives power loss from then on. An older model folder is replaced; anything else that
     is not empty is refused with ModelExportError, before the block runs.
     """
+    destination = destination.resolve()  # "." has no name of its own, and a link's target is what is meant
     if destination.exists() and not _may_be_replaced(destination):
         raise ModelExportError(f"{destination} exists and is not a model folder; name another --out")
+    if destination.is_mount():
+        raise ModelExportError(f"{destination} is a mount point and stays in place; name a folder inside it")
     # Beside the destination, so that the rename stays within one file system. Not named by process id: in a
     # container that is the same after every crash.
     unique = uuid4().hex[:8]
@@ -30,17 +33,18 @@ def new_model_folder(destination: Path) -> Iterator[Path]:
         yield partial
         for path in (*partial.iterdir(), partial):
             _fsync(path)
-        # A folder cannot be renamed onto one with files, so for a moment there is none; the old one is
-        # removed only after the new one is in place.
+        # A folder cannot be renamed onto one with files, so for a moment there is none.
         if destination.exists():
             destination.rename(old)
         partial.rename(destination)
         _fsync(destination.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
+        if old.exists() and not destination.exists():
+            old.rename(destination)
         raise ModelExportError(f"{destination} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _may_be_replaced(folder: Path) -> bool:

@@ -11,9 +11,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from recwire_server.model import ModelExportError
+
 TOKEN_VECTORS = "last_hidden_state"
 EMBEDDING = "embedding"
 INPUTS = ("input_ids", "attention_mask")
+TOKEN_TYPES = "token_type_ids"
 
 
 def add_pooling(model: onnx.ModelProto, pooling: str) -> onnx.ModelProto:
@@ -21,9 +24,11 @@ def add_pooling(model: onnx.ModelProto, pooling: str) -> onnx.ModelProto:
 
     model: gives last_hidden_state (batch, sequence, dim) float32. pooling: "mean" over the tokens of the
     mask, or "cls". Inputs are (batch, sequence) int64, the output is (batch, dim) float32 of unit length.
-    Token type ids become zeros inside the graph.
+    Token type ids become zeros inside the graph. Raises
+    ModelExportError for a graph of other inputs or outputs.
     """
     graph = model.graph
+    _check_inputs(graph)
     dim = _token_vectors_dim(graph)
     nodes = [*_zero_token_types(graph), *graph.node, *(_mean_nodes() if pooling == "mean" else _cls_nodes())]
     nodes += _unit_length_nodes()
@@ -39,18 +44,28 @@ def add_pooling(model: onnx.ModelProto, pooling: str) -> onnx.ModelProto:
     return result
 
 
+def _check_inputs(graph: Any) -> None:
+    names = {graph_input.name for graph_input in graph.input}
+    if others := names - {*INPUTS, TOKEN_TYPES}:
+        raise ModelExportError(
+            f"the model also asks for {', '.join(sorted(others))}; name an encoder of the BERT family"
+        )
+
+
 def _token_vectors_dim(graph: Any) -> int:
     shapes = {output.name: output.type.tensor_type.shape.dim for output in graph.output}
+    if TOKEN_VECTORS not in shapes:
+        raise ModelExportError(f"the model has no {TOKEN_VECTORS}; name an encoder of the BERT family")
     return int(shapes[TOKEN_VECTORS][2].dim_value)
 
 
 def _zero_token_types(graph: Any) -> list[Any]:
-    if all(graph_input.name != "token_type_ids" for graph_input in graph.input):
+    if all(graph_input.name != TOKEN_TYPES for graph_input in graph.input):
         return []  # RoBERTa, DistilBERT and others have none
     zero = helper.make_tensor("value", TensorProto.INT64, [1], [0])
     return [
         helper.make_node("Shape", ["input_ids"], ["pool/ids_shape"]),
-        helper.make_node("ConstantOfShape", ["pool/ids_shape"], ["token_type_ids"], value=zero),
+        helper.make_node("ConstantOfShape", ["pool/ids_shape"], [TOKEN_TYPES], value=zero),
     ]
 
 
