@@ -1,9 +1,10 @@
 """Text to embeddings.
 
-Read in this order: this module (what an encoder is), `onnx` (the encoder that serves), `workers` (the threads that it
-runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
+Read in this order: this module (what an encoder is), `onnx` (the encoder that serves), `workers` (the threads
+that it runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
 
-Errors: `EncoderError` is the root; `TextTooLongError` is the caller's to mend, `ModelFolderError` the operator's.
+Errors: `EncoderError` is the root. `TextError` is the caller's to mend, either a `TextTooLongError` or an
+`InvalidTextError`; `ModelFolderError` is the operator's.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,7 @@ class LongText(Enum):
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """Names the model that made an embedding: `name` for people, `version` is the hash of the model folder's content."""
+    """Names the model that made an embedding: `name` for people, `version` is a hash of its content."""
 
     name: str
     version: str
@@ -44,7 +45,7 @@ class ModelVersion:
 class Embedding:
     """One text's embedding.
 
-    vector: (dim,) float32, unit length. token_count: tokens of the whole text, special tokens included.
+    vector: (dim,) float32, unit length. token_count: tokens of the whole text, prefix and special tokens included.
     truncated: whether tokens were left out.
     """
 
@@ -57,14 +58,39 @@ class EncoderError(Exception):
     """The root of what an encoder raises."""
 
 
-class TextTooLongError(EncoderError):
+class TextError(EncoderError):
+    """One text cannot be embedded as the caller asked.
+
+    text_index: the text's place in the request. Whoever split the request sets it anew, and the message
+    follows.
+    """
+
+    def __init__(self, text_index: int) -> None:
+        super().__init__(text_index)
+        self.text_index = text_index
+
+
+class TextTooLongError(TextError):
     """A text has more tokens than the model takes, and the caller asked to have it rejected."""
 
     def __init__(self, text_index: int, token_count: int, max_tokens: int) -> None:
-        super().__init__(f"text {text_index} has {token_count:,} tokens; the limit is {max_tokens:,}")
-        self.text_index = text_index
+        super().__init__(text_index)
         self.token_count = token_count
         self.max_tokens = max_tokens
+
+    def __str__(self) -> str:
+        return f"text {self.text_index} has {self.token_count:,} tokens; the limit is {self.max_tokens:,}"
+
+
+class InvalidTextError(TextError):
+    """A text is not Unicode: it has a lone surrogate, at `position` (characters from 0)."""
+
+    def __init__(self, text_index: int, position: int) -> None:
+        super().__init__(text_index)
+        self.position = position
+
+    def __str__(self) -> str:
+        return f"text {self.text_index} is not valid Unicode: lone surrogate at character {self.position}"
 
 
 class ModelFolderError(EncoderError):
@@ -87,6 +113,7 @@ class Encoder(Protocol):
     ) -> list[Embedding]:
         """Return one embedding a text, in order.
 
-        The same text and purpose give the same vector, whatever else is in `texts`. An empty text is a text of
-        special tokens only. Raises TextTooLongError if `long_text` is REJECT and a text is too long.
+        The same text and purpose give the same vector, whatever else is in `texts`. An empty text is a text
+        of special tokens only. Raises TextTooLongError if `long_text` is REJECT and a text is too long,
+        InvalidTextError for a text that is not Unicode.
         """

@@ -1,0 +1,122 @@
+"""`recwire-server model`: export models and look at them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recwire_server.model.recipe import Precision
+
+app = typer.Typer(help="Export models and look at them.", no_args_is_help=True)
+
+
+@app.command()
+def export(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A model's folder or hub id; the default is all-MiniLM-L6-v2.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The model folder to write; the default is in the cache.", show_default=False
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="int8 is twice as fast; fp32 gives the original's vectors.")
+    ] = Precision.INT8,
+) -> None:
+    """Make the model folder that `serve --model` takes; at once if it is there already."""
+    from recwire_server.cli.progress import StepProgress
+    from recwire_server.model.cache import default_cache_dir, export_model
+
+    with _one_line_errors(), StepProgress() as progress:
+        exported = export_model(source, precision, out, default_cache_dir(os.environ), progress.begin)
+    manifest = exported.manifest
+    typer.echo(
+        f"{'up to date' if exported.up_to_date else 'exported'}: {exported.folder} ({manifest.name}, "
+        f"{manifest.precision}, version {manifest.version}, mean cosine {manifest.fidelity.mean_cosine:.4f})"
+    )
+
+
+@app.command("list")
+def list_cached() -> None:
+    """List the models in the cache."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from recwire_server.model.cache import default_cache_dir, list_models
+
+    cache_dir = default_cache_dir(os.environ)
+    models = list_models(cache_dir)
+    if not models:
+        typer.echo(f"no models in {cache_dir}; make one: recwire-server model export")
+        return
+    table = Table("name", "precision", "dimension", "version", "MB", box=None)
+    table.add_column("folder", overflow="fold")  # whole, for copying
+    for model in models:
+        manifest, megabytes = model.manifest, f"{model.size_bytes / 1e6:.0f}"
+        table.add_row(
+            manifest.name,
+            manifest.precision,
+            str(manifest.dim),
+            manifest.version,
+            megabytes,
+            str(model.folder),
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.")]) -> None:
+    """Show what a model folder says about itself, after checking that its files are whole."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from recwire_server.model.manifest import load_manifest
+
+    with _one_line_errors():
+        manifest = load_manifest(folder)
+    fidelity = manifest.fidelity
+    rows = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "source": manifest.source,
+        "source hash": manifest.source_hash,
+        "dimension": manifest.dim,
+        "max tokens": manifest.max_tokens,
+        "pooling": manifest.pooling,
+        "query prefix": repr(manifest.query_prefix),
+        "document prefix": repr(manifest.document_prefix),
+        "precision": f"{manifest.precision} {manifest.quantization_target}",
+        "batch invariant": "yes" if manifest.batch_invariant else "no: sequences run one by one",
+        "cosine": f"mean {fidelity.mean_cosine:.4f}, least {fidelity.min_cosine:.4f} to the original, "
+        f"over {fidelity.text_count} texts",
+        "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.tool_versions.items()),
+        **{
+            name: f"{digest.size_bytes:,} bytes, SHA-256 {digest.sha256[:16]}"
+            for name, digest in manifest.files.items()
+        },
+    }
+    table = Table(Column(), Column(overflow="fold"), box=None, show_header=False)
+    for label, value in rows.items():
+        table.add_row(label, str(value))
+    Console().print(table)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn what the operator can mend into one line on standard error and exit status 1."""
+    from recwire_server.encoder import ModelFolderError
+    from recwire_server.model import ModelExportError
+
+    try:
+        yield
+    except (ModelExportError, ModelFolderError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,100 @@
+"""The exported models that this machine keeps, found again by what they were made from."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recwire_server.encoder import ModelFolderError
+from recwire_server.model import ModelExportError, Report
+from recwire_server.model.folder import new_model_folder
+from recwire_server.model.manifest import Manifest, load_manifest, read_manifest
+from recwire_server.model.recipe import Precision, Recipe, make_recipe
+from recwire_server.model.source import resolve_source
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A model folder. up_to_date: it was there already and nothing was written."""
+
+    folder: Path
+    manifest: Manifest
+    up_to_date: bool
+
+
+@dataclass(frozen=True)
+class CachedModel:
+    """A model folder in the cache. size_bytes: of its files."""
+
+    folder: Path
+    manifest: Manifest
+    size_bytes: int
+
+
+def default_cache_dir(environment: Mapping[str, str]) -> Path:
+    """Return RECWIRE_CACHE_DIR, or else recwire's folder in the user's cache."""
+    if configured := environment.get("RECWIRE_CACHE_DIR"):
+        return Path(configured)
+    # The XDG standard has an empty variable mean the same as an unset one.
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recwire"
+
+
+def export_model(
+    source: str | None, precision: Precision, out: Path | None, cache_dir: Path, report: Report
+) -> ExportedModel:
+    """Return the model folder made from `source` (None: the default model), exporting only if there is none.
+
+    out: the folder to write; None: one in the cache. A folder that the same recipe made is left as it is,
+    which takes under a second and imports no torch. `report` is called with each step's name as the step
+    begins. Raises ModelExportError.
+    """
+    resolved = resolve_source(source)
+    recipe = make_recipe(resolved, precision)
+    cached = cache_dir / "models" / f"{resolved.name}-{precision.value}-{recipe.key[:12]}"
+    destination = out or cached
+    if manifest := _current(destination, recipe):
+        return ExportedModel(destination, manifest, up_to_date=True)
+    if manifest := _current(cached, recipe):
+        report("copy from the cache")
+        with new_model_folder(destination) as folder:
+            shutil.copytree(cached, folder, dirs_exist_ok=True)
+        return ExportedModel(destination, manifest, up_to_date=False)
+    # Only here: it needs the export extra, and what it imports in turn takes seconds.
+    from recwire_server.model.export import build_model_folder
+
+    manifest = build_model_folder(resolved, recipe, destination, report)
+    return ExportedModel(destination, manifest, up_to_date=False)
+
+
+def ensure_default_model(precision: Precision, cache_dir: Path, report: Report) -> Path:
+    """Return the default model's folder in the cache, exporting it first if it is not there.
+
+    Raises ModelFolderError, which says how to get a model, if it cannot be exported.
+    """
+    try:
+        return export_model(None, precision, None, cache_dir, report).folder
+    except ModelExportError as error:
+        raise ModelFolderError(
+            f"no --model was given and the default model cannot be exported: {error}; "
+            "pip install 'recwire-server[export,minilm]' installs all that this needs"
+        ) from error
+
+
+def list_models(cache_dir: Path) -> list[CachedModel]:
+    """Return the models in the cache by folder name; folders that cannot be read are left out."""
+    models = []
+    for folder in sorted((cache_dir / "models").glob("[!.]*")):
+        try:
+            manifest = read_manifest(folder)
+        except ModelFolderError:
+            continue
+        models.append(CachedModel(folder, manifest, sum(f.size_bytes for f in manifest.files.values())))
+    return models
+
+
+def _current(folder: Path, recipe: Recipe) -> Manifest | None:
+    try:
+        manifest = load_manifest(folder)
+    except ModelFolderError:
+        return None
+    return manifest if manifest.recipe_key == recipe.key else None
