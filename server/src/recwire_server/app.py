@@ -33,7 +33,7 @@ from recwire_server.user import Users
 class App:
     """A server. `async with` starts it, and stops it at the end of the block; inside, health says SERVING.
 
-    encoder: loaded. Raises OSError on entering if the address is taken, DataDirectoryError if the directory cannot serve.
+    encoder: loaded. Entering raises OSError if the address is taken, DataDirectoryError if the directory cannot serve.
     """
 
     def __init__(self, settings: Settings, encoder: Encoder) -> None:

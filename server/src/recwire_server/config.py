@@ -16,19 +16,15 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SettingsErrorInFile
 
+from recwire_server.model.cache import default_cache_dir
+from recwire_server.model.recipe import Precision
+
 
 class VectorSpaceName(StrEnum):
     """How vectors are mapped before they serve."""
 
     CENTRED = "centred"
     PLAIN = "plain"
-
-
-class Precision(StrEnum):
-    """What the default model is exported to."""
-
-    INT8 = "int8"
-    FP32 = "fp32"
 
 
 class SettingsError(Exception):
@@ -52,11 +48,14 @@ class Settings(BaseSettings):
         description="Folder of an exported model; without it the default model is exported on first use.",
     )
     precision: Precision = Field(Precision.INT8, description="Precision of the default model; int8 is twice as fast.")
-    cache_dir: Path = Field(Path("~/.cache/recwire"), description="Where exported models are kept, by content.")
+    cache_dir: Path = Field(
+        default_factory=lambda: default_cache_dir(os.environ),
+        description="Where exported models are kept, by content; default: the user's cache folder.",
+    )
     vector_space: VectorSpaceName = Field(
         VectorSpaceName.CENTRED,
-        description="How vectors are mapped: centred subtracts the catalogue's mean from 1,000 items on (better answers), "
-        "plain leaves them as they are.",
+        description="How vectors are mapped: centred subtracts the catalogue's mean from 1,000 items on (better "
+        "answers), plain leaves them as they are.",
     )
     decay_per_event: float = Field(
         1.0,

@@ -5,7 +5,7 @@ One module a command: `serve`, `model`, `imports`, `demo`.
 
 import typer
 
-from recwire_server.cli import imports, model
+from recwire_server.cli import model
 from recwire_server.cli.serve import serve
 
 app = typer.Typer(
@@ -17,4 +17,3 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.add_typer(model.app, name="model")
-app.add_typer(imports.app, name="import")

@@ -35,3 +35,38 @@ def serve(
 ) -> None:
     """Serve embeddings and recommendations over gRPC, until SIGTERM."""
     flags = {name: value for name, value in locals().items() if name in FIELDS}
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        settings = load_settings(flags, config or _config_from_environment())
+        encoder = _load_encoder(settings)
+        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+            runner.run(app.serve(settings, encoder))
+    except SettingsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except (EncoderError, ModelExportError, DataDirectoryError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _config_from_environment() -> Path | None:
+    path = os.environ.get("RECWIRE_CONFIG")
+    return Path(path) if path else None
+
+
+def _load_encoder(settings: Settings) -> OnnxEncoder:
+    """Return the encoder of --model, or of the default model, which is exported the first time."""
+    if settings.model is not None:
+        return OnnxEncoder.load(settings.model)
+    with StepProgress() as progress:
+        folder = ensure_default_model(settings.precision, settings.cache_dir, progress.begin)
+    return OnnxEncoder.load(folder)
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop  # there is none for Windows
+
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
