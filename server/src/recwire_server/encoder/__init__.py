@@ -45,8 +45,8 @@ class ModelVersion:
 class Embedding:
     """One text's embedding.
 
-    vector: (dim,) float32, unit length. token_count: tokens of the whole text, prefix and special tokens included.
-    truncated: whether tokens were left out.
+    vector: (dim,) float32, unit length. token_count: tokens of the whole text, prefix and special tokens
+    included. truncated: whether tokens were left out.
     """
 
     vector: Vector

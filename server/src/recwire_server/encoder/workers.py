@@ -9,8 +9,8 @@ from typing import Self
 
 from recwire_server.encoder import Embedding, Encoder, LongText, Purpose, TextError
 
-# Four of the encoder's batches: enough for sorting by length to pay, and a cancelled request gives its thread
-# back within 0.1 s.
+# Four of the encoder's batches: enough for sorting by length to pay, and a cancelled request of titles gives
+# its thread back within 0.1 s.
 MAX_GROUP_SIZE = 32
 
 
