@@ -1,13 +1,21 @@
 """Fixtures that several test files share."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from recwire import Client
+from recwire_server.config import load_settings
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.cache import export_model
 from recwire_server.model.recipe import Precision
+from recwire_server.testing import HashEncoder, running_server
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +46,49 @@ def int8_encoder(int8_model: Path) -> OnnxEncoder:
 def fp32_encoder(fp32_model: Path) -> OnnxEncoder:
     """The default model in fp32."""
     return OnnxEncoder.load(fp32_model)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that takes calls."""
+
+    address: str
+    client: Client
+
+
+StartServer = Callable[..., RunningServer]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[StartServer]:
+    """Starts servers with the given settings (data_dir: in tmp_path) and encoder (a hash encoder); they end with the
+    test."""
+    with ExitStack() as exit_stack:
+
+        def start(encoder: HashEncoder | OnnxEncoder | None = None, **settings: object) -> RunningServer:
+            flags = {"listen": "127.0.0.1:0", "data_dir": tmp_path / "data", **settings}
+            address = exit_stack.enter_context(running_server(load_settings(flags), encoder or HashEncoder()))
+            return RunningServer(address, exit_stack.enter_context(Client(address)))
+
+        yield start
+
+
+@pytest.fixture
+def hash_server(start_server: StartServer) -> RunningServer:
+    """A server with an empty catalogue, a hash encoder and default settings."""
+    return start_server()
+
+
+@pytest.fixture
+def minilm_server(start_server: StartServer, int8_encoder: OnnxEncoder) -> RunningServer:
+    """A server with an empty catalogue, the default model and default settings."""
+    return start_server(int8_encoder)
+
+
+@pytest.fixture(scope="session")
+def films() -> Path:
+    """The folder of MovieLens latest-small, which lies beside the project where it is developed."""
+    folder = SHARED_DATA / "ml-latest-small"
+    if not folder.is_dir():
+        pytest.skip("no shared data beside the project")
+    return folder

@@ -112,9 +112,7 @@ def _packed(failure: Failure) -> bytes:
 class Caller:
     """Calls either client in the same way, so that one test is about both; iterations come back as lists."""
 
-    def __init__(
-        self, client_class: type[recwire.Client] | type[recwire.AsyncClient], address: str, **settings: Any
-    ):
+    def __init__(self, client_class: type[recwire.Client] | type[recwire.AsyncClient], address: str, **settings: Any):
         self._runner = asyncio.Runner()
         self._client = client_class(address, **settings)
 

@@ -14,10 +14,7 @@ from recwire.channel import DEFAULT_ADDRESS
 README = Path(__file__).parent.parent / "client/README.md"
 SNIPPETS = [
     *re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL),
-    *(
-        textwrap.dedent(indented)
-        for indented in re.findall(r"(?:^    .*\n|^\n)+", recwire.__doc__ or "", re.M)
-    ),
+    *(textwrap.dedent(indented) for indented in re.findall(r"(?:^    .*\n|^\n)+", recwire.__doc__ or "", re.M)),
 ]
 
 

@@ -13,9 +13,7 @@ def run(model_cache: Path):
     """Run the command line with the tests' model cache."""
 
     def run_command(*arguments: str) -> Result:
-        return CliRunner().invoke(
-            app, arguments, env={"RECWIRE_CACHE_DIR": str(model_cache), "COLUMNS": "200"}
-        )
+        return CliRunner().invoke(app, arguments, env={"RECWIRE_CACHE_DIR": str(model_cache), "COLUMNS": "200"})
 
     return run_command
 

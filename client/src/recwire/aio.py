@@ -91,9 +91,7 @@ class AsyncClient:
         again after a failure does, unless the events bring ids of their own.
         """
         message = request.update_user(user_id, events, recommend)
-        response: UpdateUserResponse = await self._call(
-            self._stubs.recommender.UpdateUser, message, timeout_s
-        )
+        response: UpdateUserResponse = await self._call(self._stubs.recommender.UpdateUser, message, timeout_s)
         return response
 
     async def recommend(
@@ -129,9 +127,7 @@ class AsyncClient:
         response: RecommendResponse = await self._call(self._stubs.recommender.Recommend, message, timeout_s)
         return response
 
-    async def upsert_items(
-        self, items: Iterable[Item], *, timeout_s: float | None = None
-    ) -> UpsertItemsResponse:
+    async def upsert_items(self, items: Iterable[Item], *, timeout_s: float | None = None) -> UpsertItemsResponse:
         """Add or replace 1-256 items, all or none; they are durable, and recommended at once."""
         message = UpsertItemsRequest(items=items)
         response: UpsertItemsResponse = await self._call(self._stubs.catalog.UpsertItems, message, timeout_s)
@@ -152,9 +148,7 @@ class AsyncClient:
             response.imported_count = imported_count
             yield response
 
-    async def delete_items(
-        self, item_ids: Iterable[str], *, timeout_s: float | None = None
-    ) -> DeleteItemsResponse:
+    async def delete_items(self, item_ids: Iterable[str], *, timeout_s: float | None = None) -> DeleteItemsResponse:
         """Delete 1-256 items; no answer that begins later has them. Unknown ids are no error."""
         message = request.delete_items(item_ids)
         response: DeleteItemsResponse = await self._call(self._stubs.catalog.DeleteItems, message, timeout_s)
@@ -196,9 +190,7 @@ class AsyncClient:
     async def get_server_info(self, *, timeout_s: float | None = None) -> GetServerInfoResponse:
         """Return the server's version, model, counts and index."""
         message = GetServerInfoRequest()
-        response: GetServerInfoResponse = await self._call(
-            self._stubs.admin.GetServerInfo, message, timeout_s
-        )
+        response: GetServerInfoResponse = await self._call(self._stubs.admin.GetServerInfo, message, timeout_s)
         return response
 
     async def _call(self, method: Any, message: Message, timeout_s: float | None) -> Any:
@@ -207,9 +199,7 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
 
-    async def _import_batch(
-        self, message: ImportItemsRequest, timeout_s: float | None
-    ) -> ImportItemsResponse:
+    async def _import_batch(self, message: ImportItemsRequest, timeout_s: float | None) -> ImportItemsResponse:
         # A stream a batch: each has a deadline of its own, and a server that drains ends none half-way.
         wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
         try:

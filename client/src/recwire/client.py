@@ -141,9 +141,7 @@ class Client:
         response: UpsertItemsResponse = self._call(self._stubs.catalog.UpsertItems, message, timeout_s)
         return response
 
-    def import_items(
-        self, items: Iterable[Item], *, timeout_s: float | None = None
-    ) -> Iterator[ImportItemsResponse]:
+    def import_items(self, items: Iterable[Item], *, timeout_s: float | None = None) -> Iterator[ImportItemsResponse]:
         """Add or replace any number of items; yield each batch's progress, with the items that were refused.
 
         Nothing is sent until the answers are read. timeout_s is for a batch, which is at most 256 items and
@@ -210,9 +208,7 @@ class Client:
         # A stream a batch: each has a deadline of its own, and a server that drains ends none half-way.
         wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
         try:
-            answers: list[ImportItemsResponse] = list(
-                self._stubs.catalog.ImportItems(iter((message,)), timeout=wait_s)
-            )
+            answers: list[ImportItemsResponse] = list(self._stubs.catalog.ImportItems(iter((message,)), timeout=wait_s))
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
         return answers[0]

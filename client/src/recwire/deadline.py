@@ -6,9 +6,7 @@ from recwire.v1.catalog_service_pb2 import ImportItemsRequest, UpsertItemsReques
 from recwire.v1.recommender_service_pb2 import EmbedRequest, UpdateUserRequest
 
 CALL_S = 5.0  # a person waits for the answer; it also leaves room for every retry (see channel)
-TEXT_S = (
-    0.2  # added for each text to embed: one of 512 tokens takes about .17 s of one core without quantization
-)
+TEXT_S = 0.2  # added for each text to embed: one of 512 tokens takes about .17 s of one core without quantization
 
 
 def choose_s(request: Message, *wishes_s: float | None) -> float:

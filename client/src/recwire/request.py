@@ -53,9 +53,7 @@ def embed(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongText) -> E
     return EmbedRequest(texts=_several(texts, "texts"), purpose=purpose, long_text=long_text)
 
 
-def update_user(
-    user_id: str, events: Iterable[Event], recommend: RecommendOptions | None
-) -> UpdateUserRequest:
+def update_user(user_id: str, events: Iterable[Event], recommend: RecommendOptions | None) -> UpdateUserRequest:
     """Return the request for UpdateUser, in which every event has an id: a retry then counts none twice."""
     request = UpdateUserRequest(user_id=user_id, events=events, recommend=recommend)
     for event in request.events:  # copies: the caller's own stay as they are
@@ -78,9 +76,7 @@ def recommend(
     targets = {"user_id": user_id, "session": session, "item_id": item_id, "text": text, "vector": vector}
     given = [name for name, target in targets.items() if target is not None]
     if len(given) != 1:  # on the wire the last would win, in silence
-        raise TypeError(
-            f"recommend takes exactly one of {', '.join(targets)}; got {' and '.join(given) or 'none'}"
-        )
+        raise TypeError(f"recommend takes exactly one of {', '.join(targets)}; got {' and '.join(given) or 'none'}")
     return RecommendRequest(
         user_id=user_id,
         session=None if session is None else Session(events=session),

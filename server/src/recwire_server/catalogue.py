@@ -100,7 +100,7 @@ class Catalogue:
         for item in items:
             if item.item_id not in vectors:
                 parts = [next(embeddings).vector for _ in item.pieces]
-                vectors[item.item_id] = np.mean(parts, axis=0, dtype=np.float64).astype(np.float32)
+                vectors[item.item_id] = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
         return [EmbeddedItem(item, vectors[item.item_id]) for item in items]
 
     async def _put(self, embedded: Sequence[EmbeddedItem]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from recwire_server.index.hnsw import HnswIndex
 from recwire_server.index.snapshot import Key, Snapshot
 from recwire_server.store import ItemVector
-from recwire_server.vector import Vector
+from recwire_server.vector import Query, Vector
 from recwire_server.vector_space import VectorSpace
 
 ALWAYS = (-(2**63), 2**63)  # publish and expire time of an item without either, nanoseconds
@@ -76,7 +76,7 @@ class Generation:
             self._enter(label, item)
 
     def restore(self, items: Iterable[ItemVector], snapshot: Snapshot) -> None:
-        """Fill an empty generation so that the snapshot's graph fits: its rows where they were, the others after them."""
+        """Fill an empty generation so that the snapshot's graph fits: its rows where they were, the rest after them."""
         items_by_id = {item.item_id: item for item in items}
         rows: list[ItemVector | None] = [None] * snapshot.graph.row_count
         for label, (item_id, revision) in zip(snapshot.graph.labels.tolist(), snapshot.keys, strict=True):
@@ -108,7 +108,7 @@ class Generation:
             self.index.remove([self._labels[item_id]])
             self.removed_count += 1
 
-    def search(self, query: Vector, k: int, now_ns: int, *, exact: bool) -> list[Candidate]:
+    def search(self, query: Query, k: int, now_ns: int, *, exact: bool) -> list[Candidate]:
         """Return the nearest of k or more items that are published and not expired, best first, ties by item id.
 
         Fewer than k come back where items among the k nearest are not recommendable now.

@@ -101,7 +101,7 @@ class GenerationBuilder:
         if self._space_is_due(serving):
             mean, mean_item_count = None, 0
             if self._wants_centred(len(live)):
-                mean = np.mean(live, axis=0, dtype=np.float64).astype(np.float32)
+                mean = np.stack(live).mean(axis=0, dtype=np.float64).astype(np.float32)
                 mean_item_count = len(live)
         return StoredSpace(serving.number + 1, mean, mean_item_count)
 

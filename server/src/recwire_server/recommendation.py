@@ -91,7 +91,7 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One recommended item; contributions add up to the score, and are there only where an explanation was asked for."""
+    """One recommended item; contributions add up to the score, and are there only where they were asked for."""
 
     item_id: str
     score: float

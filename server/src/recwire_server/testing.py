@@ -1,13 +1,19 @@
-"""What tests need of recwire: an encoder that is quick, deterministic and needs no model."""
+"""What tests need of recwire: an encoder that is quick, deterministic and needs no model, and a server on a thread."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recwire_server.app import App
+from recwire_server.config import Settings
 from recwire_server.encoder import (
     Embedding,
+    Encoder,
     InvalidTextError,
     LongText,
     ModelVersion,
@@ -77,3 +83,34 @@ class HashEncoder:
 def _unit(vector: NDArray[np.floating]) -> Vector:
     direction: Vector = (vector / np.linalg.norm(vector)).astype(np.float32)
     return direction
+
+
+@contextmanager
+def running_server(settings: Settings, encoder: Encoder) -> Iterator[str]:
+    """Run a server on a thread of its own for the length of the block; yield its HOST:PORT.
+
+    Raises what starting raises.
+    """
+    address: Future[str] = Future()
+    stop: Future[None] = Future()
+
+    async def serve() -> None:
+        async with App(settings, encoder) as app:
+            address.set_result(app.address)
+            await asyncio.wrap_future(stop)
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if address.done():
+                raise
+            address.set_exception(error)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="recwire-server") as thread:
+        serving = thread.submit(run)
+        try:
+            yield address.result()
+        finally:
+            stop.set_result(None)
+            serving.result()

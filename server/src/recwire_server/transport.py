@@ -40,7 +40,7 @@ class Transport:
         self._address = address
         self._lifecycle = lifecycle
         self._register = register
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # there, but conditionally imported
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> str:
@@ -85,7 +85,7 @@ class Transport:
 def _add_reflection(server: grpc.aio.Server) -> None:
     """Serve reflection as v1 and as v1alpha, which older tools ask for; the two differ in nothing but the name."""
     names = (*SERVICES, health.SERVICE_NAME, REFLECTION_V1, reflection.SERVICE_NAME)
-    servicer = reflection.aio.ReflectionServicer(names)
+    servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]  # likewise
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,

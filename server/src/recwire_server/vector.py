@@ -8,3 +8,6 @@ Vector = NDArray[np.float32]
 
 Vectors = NDArray[np.float32]
 """(count, dim): one vector a row."""
+
+Query = NDArray[np.float64]
+"""(dim,): what rows are scored against; of more digits than they have, so that scores and explanations agree."""

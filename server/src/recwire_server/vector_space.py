@@ -34,8 +34,10 @@ class VectorSpace:
         centred = vectors.astype(np.float64) - self.mean
         norms = np.linalg.norm(centred, axis=1, keepdims=True)
         unit = np.divide(centred, norms, out=np.zeros_like(centred), where=norms > SMALLEST_NORM)
-        return unit.astype(np.float32)
+        served: Vectors = unit.astype(np.float32)
+        return served
 
     def map_one(self, vector: Vector) -> Vector:
         """Return one vector as it serves: (dim,) in, (dim,) out."""
-        return self.map(vector[np.newaxis])[0]
+        served: Vector = self.map(vector[np.newaxis])[0]
+        return served

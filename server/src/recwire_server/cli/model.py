@@ -17,15 +17,11 @@ app = typer.Typer(help="Export models and look at them.", no_args_is_help=True)
 def export(
     source: Annotated[
         str | None,
-        typer.Argument(
-            help="A model's folder or hub id; the default is all-MiniLM-L6-v2.", show_default=False
-        ),
+        typer.Argument(help="A model's folder or hub id; the default is all-MiniLM-L6-v2.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="The model folder to write; the default is in the cache.", show_default=False
-        ),
+        typer.Option(metavar="DIR", help="The model folder to write; the default is in the cache.", show_default=False),
     ] = None,
     precision: Annotated[
         Precision, typer.Option(help="int8 is twice as fast; fp32 gives the original's vectors.")

@@ -1,11 +1,25 @@
 """recwire-server serve: the server."""
 
+import asyncio
+import logging
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from recwire_server.config import Precision, Settings, VectorSpaceName
+from recwire_server import app
+from recwire_server.cli.progress import StepProgress
+from recwire_server.config import Settings, SettingsError, VectorSpaceName, load_settings
+from recwire_server.encoder import EncoderError
+from recwire_server.encoder.onnx import OnnxEncoder
+from recwire_server.model import ModelExportError
+from recwire_server.model.cache import export_default_model, find_default_model
+from recwire_server.model.recipe import Precision
+from recwire_server.store import DataDirectoryError
 
 FIELDS = Settings.model_fields
 
@@ -35,7 +49,8 @@ def serve(
 ) -> None:
     """Serve embeddings and recommendations over gRPC, until SIGTERM."""
     flags = {name: value for name, value in locals().items() if name in FIELDS}
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("recwire_server").setLevel(logging.INFO)
     try:
         settings = load_settings(flags, config or _config_from_environment())
         encoder = _load_encoder(settings)
@@ -56,11 +71,16 @@ def _config_from_environment() -> Path | None:
 
 def _load_encoder(settings: Settings) -> OnnxEncoder:
     """Return the encoder of --model, or of the default model, which is exported the first time."""
-    if settings.model is not None:
-        return OnnxEncoder.load(settings.model)
-    with StepProgress() as progress:
-        folder = ensure_default_model(settings.precision, settings.cache_dir, progress.begin)
+    folder = settings.model or find_default_model(settings.precision, settings.cache_dir)
+    if folder is None:  # in a process of its own, so that torch does not stay in the server's memory
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            folder = process.submit(_export_default_model, settings.precision, settings.cache_dir).result()
     return OnnxEncoder.load(folder)
+
+
+def _export_default_model(precision: Precision, cache_dir: Path) -> Path:
+    with StepProgress() as progress:
+        return export_default_model(precision, cache_dir, progress.begin)
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

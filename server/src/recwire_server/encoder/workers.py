@@ -74,9 +74,7 @@ class EncodingWorkers:
                 else:
                     group.cancel()
 
-    def _encode_group(
-        self, texts: Sequence[str], start: int, purpose: Purpose, long_text: LongText
-    ) -> list[Embedding]:
+    def _encode_group(self, texts: Sequence[str], start: int, purpose: Purpose, long_text: LongText) -> list[Embedding]:
         try:
             return self._encoder.encode(texts, purpose, long_text)
         except TextError as error:

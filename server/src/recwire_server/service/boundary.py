@@ -23,9 +23,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Boundary:
     """Registers servicers on a server, with the boundary around each rpc.
 
-    Stands in for the server in the generated `add_...Servicer_to_server` functions. gRPC answers a request that does not
-    parse with INTERNAL; so requests arrive as bytes here and are parsed inside, where the sender can be told what is
-    wrong.
+    Stands in for the server in the generated `add_...Servicer_to_server` functions. gRPC answers a request that does
+    not parse with INTERNAL; so requests arrive as bytes here and are parsed inside, where the sender can be told what
+    is wrong.
     """
 
     def __init__(self, server: grpc.aio.Server, lifecycle: Lifecycle) -> None:

@@ -33,7 +33,7 @@ def stored_event_message(event: Event, pending: bool) -> user_service_pb2.Stored
     """Return an event as it is stored; of a text without its embedding."""
     message = event_pb2.Event(
         event_id=event.event_id,
-        type=event_pb2.EventType.ValueType(event.type),
+        type=event_pb2.EventType.Name(event.type),
         event_time=timestamp(event.event_time_ns),
         recommendation_id=event.recommendation_id,
     )

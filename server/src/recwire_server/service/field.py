@@ -1,7 +1,7 @@
 """The bounds of the fields of requests."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sized
 from enum import IntEnum
 from typing import TypeVar
 
@@ -68,7 +68,7 @@ class FieldCheck:
             self.add(field, "is empty; give at least one character")
         return value
 
-    def count(self, field: str, values: Sequence[object], least: int, most: int) -> None:
+    def count(self, field: str, values: Sized, least: int, most: int) -> None:
         """Note if there are fewer or more values than may be."""
         if not least <= len(values) <= most:
             self.add(field, f"has {len(values):,} entries; {least:,}-{most:,} are allowed")

@@ -1,5 +1,6 @@
 """What is asked for and what is answered, on the wire, to what it means and back."""
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from recwire.v1 import model_pb2, recommendation_pb2, recommender_service_pb2
@@ -92,7 +93,7 @@ def answer_message(answer: Answer, model: ModelVersion) -> recommendation_pb2.Re
         revision=answer.revision,
         model=model_message(model),
         recommendation_id=answer.recommendation_id,
-        shortfall=recommendation_pb2.Shortfall.ValueType(answer.shortfall.value),
+        shortfall=recommendation_pb2.Shortfall.Name(answer.shortfall.value),
     )
 
 
@@ -101,7 +102,7 @@ def model_message(model: ModelVersion) -> model_pb2.ModelVersion:
     return model_pb2.ModelVersion(name=model.name, version=model.version)
 
 
-def _ids(values: list[str], field: str, check: FieldCheck) -> frozenset[str]:
+def _ids(values: Iterable[str], field: str, check: FieldCheck) -> frozenset[str]:
     return frozenset(check.id(f"{field}[{i}]", value) for i, value in enumerate(values))
 
 
@@ -121,7 +122,7 @@ def _recommendation_message(recommendation: Recommendation) -> recommendation_pb
     return recommendation_pb2.Recommendation(
         item_id=recommendation.item_id,
         score=recommendation.score,
-        strategy=recommendation_pb2.Strategy.ValueType(recommendation.strategy.value),
+        strategy=recommendation_pb2.Strategy.Name(recommendation.strategy.value),
         contributions=[
             recommendation_pb2.Contribution(event_id=c.event_id, item_id=c.item_id, value=c.value, part=c.part)
             for c in recommendation.contributions

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from recwire.v1 import recommendation_pb2
 from recwire.v1 import recommender_service_pb2 as pb
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceServicer
 from recwire_server.encoder import Encoder, LongText, Purpose
@@ -80,7 +81,7 @@ class RecommenderService(RecommenderServiceServicer):
             response.recommendation.CopyFrom(answer_message(answer, self._encoder.model))
         return response
 
-    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
+    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> recommendation_pb2.RecommendResponse:
         check = FieldCheck(self._encoder.dim)
         target = target_from(request, time.time_ns(), check)
         options = options_from(request.options, "options", check)

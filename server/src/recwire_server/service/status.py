@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as details_pb
 from google.rpc.status_pb2 import Status
 
-from recwire_server.encoder import TextTooLongError
+from recwire_server.encoder import TextError, TextTooLongError
 from recwire_server.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -36,9 +36,10 @@ def status_of(error: Exception) -> Status | None:
         case InvalidRequestError():
             bad_request = _bad_request(error.violations)
             return _status(grpc.StatusCode.INVALID_ARGUMENT, error.reason, str(error), bad_request)
-        case TextTooLongError():
+        case TextError():
+            reason = "TEXT_TOO_LONG" if isinstance(error, TextTooLongError) else InvalidRequestError.reason
             bad_request = _bad_request([Violation(f"texts[{error.text_index}]", str(error))])
-            return _status(grpc.StatusCode.INVALID_ARGUMENT, "TEXT_TOO_LONG", str(error), bad_request)
+            return _status(grpc.StatusCode.INVALID_ARGUMENT, reason, str(error), bad_request)
         case NotFoundError():
             resource = details_pb.ResourceInfo(
                 resource_type=error.resource_type, resource_name=error.resource_name, description=str(error)

@@ -23,7 +23,8 @@ class DirectoryLock:
             holder = os.pread(file, 32, 0).decode().strip()
             os.close(file)
             raise DataDirectoryError(
-                f"data directory {self._path.parent} is in use by process {holder}: stop it, or choose another --data-dir"
+                f"data directory {self._path.parent} is in use by process {holder}: stop it, or choose another"
+                " --data-dir"
             ) from error
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)

@@ -1,8 +1,9 @@
 """The tables of the SQLite store, version 1.
 
-Vectors are float32 little-endian blobs of the data directory's dimension, before the vector space. Times are nanoseconds
-since 1970. `texts` is a JSON list of strings; `attributes` a JSON object whose values are a string, a number, a boolean or
-a list of strings. A deleted item keeps its row, for the histories that hold it; its texts are emptied.
+Vectors are float32 little-endian blobs of the data directory's dimension, before the vector space. Times are
+nanoseconds since 1970. `texts` is a JSON list of strings; `attributes` a JSON object whose values are a string, a
+number, a boolean or a list of strings. A deleted item keeps its row, for the histories that hold it; its texts are
+emptied.
 """
 
 SCHEMA_VERSION = 1

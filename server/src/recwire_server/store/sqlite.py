@@ -35,7 +35,7 @@ ITEM_COLUMNS = "item_id, revision, title, texts, attributes, publish_time_ns, ex
 
 
 class SqliteStore:
-    """A `Store` in `data_dir/recwire.sqlite3`: write-ahead log, every commit fsynced, one writer that commits in groups.
+    """A `Store` in `data_dir/recwire.sqlite3`: write-ahead log, every commit fsynced, one writer.
 
     Owns the directory (a lock), the writer's thread and one reader's thread. A directory belongs to one model: its
     vectors mean nothing to another.
@@ -105,7 +105,10 @@ class SqliteStore:
         return await self._read_number("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
 
     async def item_event_counts(self) -> list[ItemEventCount]:
-        sql = "SELECT item_id, type, weight, COUNT(*) FROM events WHERE item_id IS NOT NULL GROUP BY item_id, type, weight"
+        sql = (
+            "SELECT item_id, type, weight, COUNT(*) FROM events WHERE item_id IS NOT NULL"
+            " GROUP BY item_id, type, weight"
+        )
         return await self._read(
             lambda db: [
                 ItemEventCount(item_id, EventType(type_), weight, count)
