@@ -33,10 +33,10 @@ class Stubs:
     """The generated stubs of all services, over a channel of either kind."""
 
     def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None:
-        self.recommender = RecommenderServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.catalog = CatalogServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.user = UserServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.admin = AdminServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.recommender = RecommenderServiceStub(channel)
+        self.catalog = CatalogServiceStub(channel)
+        self.user = UserServiceStub(channel)
+        self.admin = AdminServiceStub(channel)
 
 
 def options() -> list[tuple[str, int | str]]:
