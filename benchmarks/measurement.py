@@ -1,0 +1,59 @@
+"""Rounds of several contenders, interleaved, and what is told of them."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something to time: `call` does it once; `cpu_s` returns the CPU seconds used so far by whoever does the work."""
+
+    call: Callable[[], object]
+    cpu_s: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Milliseconds of one call. rounds_p50_ms: the medians of the rounds, whose spread tells how quiet the machine was."""
+
+    call_count: int
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+    rounds_p50_ms: list[float]
+
+
+def measure(contenders: Mapping[str, Contender], rounds: int, calls: int, warm_up_calls: int) -> dict[str, Measurement]:
+    """Time `rounds` rounds of `calls` calls of each contender, one call at a time, contender after contender in each
+    round, so that all of them meet the same noise. The warm-up is not counted."""
+    wall: dict[str, list[list[float]]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
+    for contender in contenders.values():
+        for _ in range(warm_up_calls):
+            contender.call()
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            cpu_before = contender.cpu_s()
+            wall[name].append([_timed(contender.call) for _ in range(calls)])
+            cpu[name].append((contender.cpu_s() - cpu_before) / calls)
+    return {name: _told(wall[name], cpu[name]) for name in contenders}
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _told(wall: list[list[float]], cpu: list[float]) -> Measurement:
+    all_ms = 1e3 * np.concatenate(wall)
+    return Measurement(
+        call_count=len(all_ms),
+        p50_ms=round(float(np.percentile(all_ms, 50)), 4),
+        p99_ms=round(float(np.percentile(all_ms, 99)), 4),
+        cpu_ms=round(1e3 * float(np.median(cpu)), 4),
+        rounds_p50_ms=[round(1e3 * float(np.median(one)), 4) for one in wall],
+    )
