@@ -17,7 +17,7 @@ from rich.text import Text
 from recwire.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire_server.importing import ImportingError, ServerError, StoppedError, UsageError
-from recwire_server.importing.call import connected
+from recwire_server.importing.call import CONNECT_TIMEOUT_S, connected
 from recwire_server.importing.column import ColumnMap
 from recwire_server.importing.event import EventLine, EventReader, RatingScale
 from recwire_server.importing.event_import import EventImport
@@ -102,7 +102,7 @@ def items(
         if report.duplicates:
             report.notes.append("duplicates replaced an earlier line with the same id: the last one wins")
 
-    job = _Job("items", file, file_format, to, strict, errors_to)
+    job = _Job("items", file, file_format, to, strict, errors_to, retry_for)
     _run(job, lambda: ItemReader(mapped, numbers, labels, ignored), send)
 
 
@@ -149,7 +149,7 @@ def events(
         stub = RecommenderServiceStub(channel)  # type: ignore[no-untyped-call]
         await EventImport(stub.UpdateUser, report, retry_for).run(lines)
 
-    job = _Job("events", file, file_format, to, strict, errors_to)
+    job = _Job("events", file, file_format, to, strict, errors_to, retry_for)
     _run(job, lambda: EventReader(mapped, RatingScale.parse(rating_scale)), send)
 
 
@@ -161,6 +161,7 @@ class _Job:
     to: str
     strict: bool
     errors_to: Path | None
+    retry_for: float
 
 
 class _Reader(Protocol[Line_co]):
@@ -199,7 +200,7 @@ async def _import(
         if source.columns is not None:
             reader.check(source.columns)
         log = stack.enter_context(_log(job.errors_to)) if job.errors_to else None
-        channel = await connected(job.to)
+        channel = await connected(job.to, min(job.retry_for, CONNECT_TIMEOUT_S))
         stack.push_async_callback(channel.close, None)
         report = Report(job.file, lambda message: _say(console, message), log, job.strict)
         bar = stack.enter_context(_progress(job.noun, report, console))

@@ -20,9 +20,11 @@ CALL_TIMEOUT_S = 30.0  # far above the longest batch's time: only a server that 
 CONNECT_TIMEOUT_S = 5.0  # a server that is just starting on this machine listens by then
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 3.0  # a server that came back is noticed soon
-# A call that failed so may be repeated: events carry ids and items replace themselves.
+# A call that failed so is worth repeating, and may be: events carry ids and items replace themselves. A
+# server that stops without grace cancels its calls.
 PASSING = {
     grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
@@ -83,13 +85,10 @@ class Backoff:
         """Begin anew."""
         self._began, self._wait_s = None, FIRST_WAIT_S
 
-    async def after(self, error: grpc.aio.AioRpcError) -> None:
+    async def after(self, refusal: Refusal) -> None:
         """Return when it is time to try again; raises ServerError if that is pointless or patience is out."""
-        refusal = Refusal.of(error)
         if refusal.code not in PASSING:
-            raise ServerError(
-                f"the server refuses the import: {refusal.code.name}: {refusal.message}"
-            ) from error
+            raise ServerError(f"the server refuses the import: {refusal.code.name}: {refusal.message}")
         now = time.monotonic()
         self._began = self._began or now
         wait_s = refusal.retry_delay_s or self._wait_s * random.uniform(0.5, 1)
@@ -97,7 +96,7 @@ class Backoff:
             raise ServerError(
                 f"the server took no call for {self._patience_s:g} s: {refusal.code.name}: {refusal.message};"
                 " run the import again when it is back: nothing is lost, and nothing counts twice"
-            ) from error
+            )
         self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S)
         await asyncio.sleep(wait_s)
 
@@ -115,10 +114,10 @@ async def call_patiently(method: Method[Request, Response], request: Request, pa
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise
-            await backoff.after(error)
+            await backoff.after(Refusal.of(error))
 
 
-async def connected(address: str, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> grpc.aio.Channel:
+async def connected(address: str, connect_timeout_s: float) -> grpc.aio.Channel:
     """Return a channel to the server, connected. Raises ServerError if nothing answers in time."""
     channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
     try:

@@ -6,7 +6,7 @@ JSONL. Each raises LineError. `is_empty` tells which cells hold nothing.
 
 import math
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from recwire_server.importing import LineError
 
@@ -84,21 +84,16 @@ def parse_time_ns(column: str, cell: object) -> int:
 
 
 def _number_ns(cell: object) -> int | None:
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+        return None
     try:
-        if isinstance(cell, str | int | float) and not isinstance(cell, bool):
-            number = Decimal(str(cell))
-        else:
-            return None
-    except (ValueError, InvalidOperation):
+        number = Decimal(str(cell))
+        for unit_ns in (10**9, 10**6, 10**3, 1):
+            if abs(number) < SECONDS_LIMIT * 10**9 // unit_ns:
+                return int(number * unit_ns)
+    except (ValueError, ArithmeticError):
         return None
-    if not number.is_finite():
-        return None
-    factor, limit = 10**9, SECONDS_LIMIT
-    while abs(number) >= limit:
-        factor, limit = factor // 1000, limit * 1000
-        if not factor:
-            return None
-    return int(number * factor)
+    return None
 
 
 def _iso_ns(cell: object) -> int | None:

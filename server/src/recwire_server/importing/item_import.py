@@ -1,7 +1,6 @@
 """Items into the catalogue, over one stream."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Protocol
@@ -10,7 +9,7 @@ import grpc
 
 from recwire.v1.catalog_service_pb2 import ImportItemsRequest, ImportItemsResponse
 from recwire_server.importing import ServerError
-from recwire_server.importing.call import Backoff
+from recwire_server.importing.call import Backoff, Refusal
 from recwire_server.importing.item import ItemLine
 from recwire_server.importing.report import Report
 
@@ -49,23 +48,36 @@ async def import_items(
             await _send(method(), batches, unanswered, report, backoff)
             return
         except grpc.aio.AioRpcError as error:
-            await backoff.after(error)
+            await backoff.after(Refusal.of(error))
+        except _BrokenStreamError:
+            await backoff.after(Refusal(grpc.StatusCode.UNAVAILABLE, "the stream broke", {}, None))
+
+
+class _BrokenStreamError(Exception):
+    """A stream took no more messages, and will not tell why."""
 
 
 async def _send(
     stream: Stream, batches: Iterator[Batch], unanswered: deque[Batch], report: Report, backoff: Backoff
 ) -> None:
     """Send what is unanswered, then the rest; return once everything is answered."""
+    sent = 0
+    window = 1  # until the first answer: a stream that is refused says why to a read, but not to a write
     try:
-        for batch in list(unanswered):
-            await _write(stream, batch)
         while True:
-            while len(unanswered) < MAX_UNANSWERED and (new := next(batches, None)):
-                unanswered.append(new)
-                await _write(stream, new)
+            while sent < window:
+                if sent == len(unanswered):
+                    new = next(batches, None)
+                    if new is None:
+                        break
+                    unanswered.append(new)
+                await _write(stream, unanswered[sent])
+                sent += 1
             if not unanswered:
                 break
             _take(await _answer(stream), unanswered.popleft(), report)
+            sent -= 1
+            window = MAX_UNANSWERED
             backoff.succeeded()
         await stream.done_writing()
         await stream.read()  # lets the server end the call
@@ -74,9 +86,13 @@ async def _send(
 
 
 async def _write(stream: Stream, batch: Batch) -> None:
-    # A stream that ended takes no more; reading the answer tells why it did.
-    with contextlib.suppress(asyncio.InvalidStateError):
+    try:
         await stream.write(ImportItemsRequest(items=[line.item for line in batch.values()]))
+    except asyncio.InvalidStateError:
+        pass  # the stream has ended, and reading the answer tells why
+    except grpc.aio.AioRpcError as error:
+        # grpc.aio replaces the server's status by an INTERNAL of its own here.
+        raise _BrokenStreamError from error
 
 
 async def _answer(stream: Stream) -> ImportItemsResponse:
