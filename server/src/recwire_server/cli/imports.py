@@ -228,14 +228,14 @@ def _progress(noun: str, report: Report, console: Console) -> Progress:
 
 
 class _Count(ProgressColumn):
-    """Shows how many went in, and how fast."""
+    """Shows how many the server answered, and how fast."""
 
     def __init__(self, noun: str, report: Report) -> None:
         super().__init__()
         self._noun, self._report = noun, report
 
     def render(self, task: Task) -> Text:
-        return Text(f"{self._report.imported:,} {self._noun}, {self._report.rate:,.0f}/s")
+        return Text(f"{self._report.answered:,} {self._noun}, {self._report.rate:,.0f}/s")
 
 
 def _moving(bar: Progress, source: SourceFile) -> Iterator[Row | BadLine]:

@@ -1,8 +1,8 @@
 """A small catalogue and what 20 people did with it, for trying recwire where no other data are at hand.
 
 320 invented items, 64 each of shopping, news, music, video and books, and 20 users with recognisable tastes.
-`recwire-server import` reads both files without any option: `catalogue.jsonl` holds the items, `behaviour.tsv`
-the events.
+Read in this order: `catalogue.jsonl`, the items; `behaviour.tsv`, the events. `recwire-server import` takes
+both without any option.
 """
 
 from importlib.resources import files

@@ -83,6 +83,7 @@ class EventImport:
             except grpc.aio.AioRpcError as error:
                 lines = self._without_refused(lines, Refusal.of(error))
                 continue
+            self._report.answered += len(lines)
             self._report.imported += answer.applied_count
             self._report.duplicates += len(answer.duplicate_event_ids)
             self._report.pending_item_ids.update(answer.pending_item_ids)

@@ -112,6 +112,7 @@ def _take(answer: ImportItemsResponse, batch: Batch, report: Report) -> None:
         known = batch.get(error.item_id)
         place = f"{error.field}: " if error.field else ""
         reasons.setdefault(known.line if known else first_line, []).append(f"{place}{error.message}")
+    report.answered += len(batch)
     report.imported += len(batch) - len(reasons)
     for line, said in reasons.items():
         report.refuse(line, "; ".join(said))

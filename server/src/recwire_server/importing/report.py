@@ -18,7 +18,8 @@ class Report:
     """Counts what goes in and says what does not, as `FILE:LINE: reason`.
 
     say: takes a bad line's message; called for the first 20. log: takes all of them. strict: the first bad
-    line raises StoppedError.
+    line raises StoppedError. Of the `answered` lines, which the server has dealt with, some were `imported`
+    and some `duplicates`; `refused` counts also those that were not sent.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Report:
         log: Callable[[str], None] | None = None,
         strict: bool = False,
     ) -> None:
+        self.answered = 0
         self.imported = 0
         self.duplicates = 0
         self.refused = 0
@@ -64,15 +66,15 @@ class Report:
 
     @property
     def rate(self) -> float:
-        """How many went in a second, since the import began."""
-        return self.imported / max(time.monotonic() - self._started, 1e-9)
+        """How many lines the server answered a second, since the import began."""
+        return self.answered / max(time.monotonic() - self._started, 1e-9)
 
     def summary(self, noun: str) -> str:
         """Return the end's report; noun: what was imported, in the plural."""
         elapsed_s = time.monotonic() - self._started
         lines = [
             f"{self._path}: imported {self.imported:,} {noun} in {elapsed_s:.1f} s"
-            f" ({self.rate:,.0f} a second), {self.duplicates:,} duplicates, {self.refused:,} refused"
+            f" ({self.rate:,.0f} lines a second), {self.duplicates:,} duplicates, {self.refused:,} refused"
         ]
         if self.refused > MAX_SAID and not self._log:
             unsaid = self.refused - MAX_SAID
