@@ -17,7 +17,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Milliseconds of one call. rounds_p50_ms: the medians of the rounds, whose spread tells how quiet the machine was."""
+    """Milliseconds of one call. rounds_p50_ms: the rounds' medians; their spread tells how quiet the machine was."""
 
     call_count: int
     p50_ms: float

@@ -29,9 +29,7 @@ class RecordingServer(CatalogServiceServicer, RecommenderServiceServicer):
     RetryInfo.
     """
 
-    def __init__(
-        self, refused: Set[str] = frozenset(), dies_after: int | None = None, pauses: int = 0
-    ) -> None:
+    def __init__(self, refused: Set[str] = frozenset(), dies_after: int | None = None, pauses: int = 0) -> None:
         self.items: dict[str, Item] = {}
         self.events: dict[str, dict[str, Event]] = defaultdict(dict)
         self.message_sizes: list[int] = []

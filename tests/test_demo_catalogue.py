@@ -69,9 +69,7 @@ def test_items_have_the_attributes_of_their_section(items):
         "books": {"year", "pages", "price", "language"},
     }
     for item in items:
-        assert needed[item.attributes["section"].text] | {"section", "categories"} == set(item.attributes), (
-            item.item_id
-        )
+        assert needed[item.attributes["section"].text] | {"section", "categories"} == set(item.attributes), item.item_id
         assert item.HasField("publish_time") == (item.attributes["section"].text == "news")
 
 

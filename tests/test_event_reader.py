@@ -18,9 +18,7 @@ def read(cells: dict[str, object], *mapped: str, scale: RatingScale | None = Non
 
 def test_usual_names_need_no_mapping():
     """user, item, timestamp and value are known, and a value is a rating."""
-    line = EventReader().read(
-        Row(3, {"user": "429", "item": "150", "timestamp": "828124615", "value": "5.0"})
-    )
+    line = EventReader().read(Row(3, {"user": "429", "item": "150", "timestamp": "828124615", "value": "5.0"}))
     assert (line.line, line.user_id, line.event.item_id) == (3, "429", "150")
     assert line.event.type == EventType.EVENT_TYPE_RATE
     assert line.event.weight == 1
@@ -45,9 +43,7 @@ def test_a_rating_off_the_scale_is_refused():
     """A scale that was not given is better asked for than guessed."""
     with pytest.raises(LineError, match=r"value 7 is not between 0.5 and 5 .*--rating-scale"):
         read({"user": "u", "item": "i", "value": "7"})
-    assert read(
-        {"user": "u", "item": "i", "value": "7"}, scale=RatingScale.parse("0:10")
-    ).weight == pytest.approx(0.4)
+    assert read({"user": "u", "item": "i", "value": "7"}, scale=RatingScale.parse("0:10")).weight == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("text", ["5", "5:1", "a:b", "1:inf", ""])

@@ -83,9 +83,7 @@ def test_mapping_names_fields_pieces_and_attributes():
         {"code": "a", "label": "A", "short": "One.", "long": "Two.", "maker": "B"},
         *["item_id=code", "title=label", "text=short", "text=long", "attributes.brand=maker"],
     )
-    assert item == Item(
-        item_id="a", title="A", texts=["One.", "Two."], attributes={"brand": AttributeValue(text="B")}
-    )
+    assert item == Item(item_id="a", title="A", texts=["One.", "Two."], attributes={"brand": AttributeValue(text="B")})
 
 
 def test_an_item_written_as_the_contract_has_it_is_known():

@@ -34,9 +34,7 @@ def written(table: list[dict[str, str]], file_format: Format) -> bytes:
     if file_format is Format.JSONL:
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table).encode()
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(
-        text, ["id", "title", "a b"], dialect="excel" if file_format is Format.CSV else "excel-tab"
-    )
+    writer = csv.DictWriter(text, ["id", "title", "a b"], dialect="excel" if file_format is Format.CSV else "excel-tab")
     writer.writeheader()
     writer.writerows(table)
     return text.getvalue().encode()

@@ -138,9 +138,10 @@ class Catalogue:
             logger.info("generation %d serves %d items, %s", generation.number, len(generation), generation.space.name)
         except Exception:  # the old generation serves on; the next write tries again
             logger.exception("generation %d could not be built", self.generation.number + 1)
-        finally:
-            self._missed = None
-            self._building = None
+            self._missed = self._building = None
+        else:
+            self._missed = self._building = None
+            self._build_if_due()  # so much may have come meanwhile
 
 
 def _item_vector(embedded: EmbeddedItem, revision: int) -> ItemVector:

@@ -27,6 +27,15 @@ class VectorSpaceName(StrEnum):
     PLAIN = "plain"
 
 
+class LogLevel(StrEnum):
+    """How much the log says."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class SettingsError(Exception):
     """A setting is wrong; the message names it, where it comes from, and what is allowed."""
 
@@ -92,6 +101,8 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         10.0, ge=0, description="Seconds that calls under way have to end when the server is stopped."
     )
+
+    log_level: LogLevel = Field(LogLevel.INFO, description="How much the log on standard error says.")
 
     @classmethod
     def settings_customise_sources(

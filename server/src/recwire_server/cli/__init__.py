@@ -5,7 +5,8 @@ One module a command: `serve`, `model`, `imports`, `demo`.
 
 import typer
 
-from recwire_server.cli import model
+from recwire_server.cli import imports, model
+from recwire_server.cli.demo import demo
 from recwire_server.cli.serve import serve
 
 app = typer.Typer(
@@ -16,4 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(serve)
+app.command()(demo)
 app.add_typer(model.app, name="model")
+app.add_typer(imports.app, name="import")

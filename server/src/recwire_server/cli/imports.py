@@ -37,9 +37,7 @@ app = typer.Typer(
 
 ROWS_PER_REFRESH = 256  # moving the bar at every row would cost more than reading the row
 
-File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="JSONL, CSV or TSV with a header line; .gz too. UTF-8.")
-]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, CSV or TSV with a header line; .gz too. UTF-8.")]
 To = Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="The server.")]
 FileFormat = Annotated[
     Format | None, typer.Option("--format", help="How the file is written, where its name does not tell.")
@@ -54,9 +52,7 @@ ErrorsTo = Annotated[
 ]
 RetryFor = Annotated[
     float,
-    typer.Option(
-        "--retry-for", metavar="SECONDS", help="How long to go on trying when the server goes away."
-    ),
+    typer.Option("--retry-for", metavar="SECONDS", help="How long to go on trying when the server goes away."),
 ]
 
 
@@ -97,7 +93,7 @@ def items(
     """
 
     async def send(channel: grpc.aio.Channel, lines: Iterable[ItemLine], report: Report) -> None:
-        stub = CatalogServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub = CatalogServiceStub(channel)
         await import_items(stub.ImportItems, lines, report, retry_for)
         if report.duplicates:
             report.notes.append("duplicates replaced an earlier line with the same id: the last one wins")
@@ -114,9 +110,7 @@ def events(
     mapped: Map = [],  # noqa: B006
     rating_scale: Annotated[
         str,
-        typer.Option(
-            "--rating-scale", metavar="LOW:HIGH", help="The range of the ratings in a value column."
-        ),
+        typer.Option("--rating-scale", metavar="LOW:HIGH", help="The range of the ratings in a value column."),
     ] = "0.5:5",
     strict: Strict = False,
     errors_to: ErrorsTo = None,
@@ -146,7 +140,7 @@ def events(
     """
 
     async def send(channel: grpc.aio.Channel, lines: Iterable[EventLine], report: Report) -> None:
-        stub = RecommenderServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub = RecommenderServiceStub(channel)
         await EventImport(stub.UpdateUser, report, retry_for).run(lines)
 
     job = _Job("events", file, file_format, to, strict, errors_to, retry_for)
@@ -215,9 +209,7 @@ async def _import(
             raise failure
         if reader.columns.unseen:
             missing = ", ".join(repr(column) for column in reader.columns.unseen)
-            raise UsageError(
-                f"no row of {job.file} has a column {missing}; mend the options and import it again"
-            )
+            raise UsageError(f"no row of {job.file} has a column {missing}; mend the options and import it again")
         return 1 if report.refused else 0
 
 

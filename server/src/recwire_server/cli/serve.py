@@ -13,7 +13,7 @@ import typer
 
 from recwire_server import app
 from recwire_server.cli.progress import StepProgress
-from recwire_server.config import Settings, SettingsError, VectorSpaceName, load_settings
+from recwire_server.config import LogLevel, Settings, SettingsError, VectorSpaceName, load_settings
 from recwire_server.encoder import EncoderError
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model import ModelExportError
@@ -27,8 +27,8 @@ FIELDS = Settings.model_fields
 def _flag(field: str) -> Any:
     """Return a setting's flag: its help is the setting's own, with its default and its environment variable."""
     info = FIELDS[field]
-    default = "" if info.default_factory or info.default is None else f" [default: {info.default}]"
-    return typer.Option(help=f"{info.description}{default} [env: RECWIRE_{field.upper()}]", show_default=False)
+    default = "" if info.default_factory or info.default is None else f" Default: {info.default}."
+    return typer.Option(help=f"{info.description}{default} Also RECWIRE_{field.upper()}.", show_default=False)
 
 
 def serve(
@@ -45,14 +45,14 @@ def serve(
     index_thread_count: Annotated[int | None, _flag("index_thread_count")] = None,
     max_cached_events: Annotated[int | None, _flag("max_cached_events")] = None,
     drain_s: Annotated[float | None, _flag("drain_s")] = None,
+    log_level: Annotated[LogLevel | None, _flag("log_level")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with the same names, weaker than all else.")] = None,
 ) -> None:
     """Serve embeddings and recommendations over gRPC, until SIGTERM."""
     flags = {name: value for name, value in locals().items() if name in FIELDS}
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("recwire_server").setLevel(logging.INFO)
     try:
         settings = load_settings(flags, config or _config_from_environment())
+        _start_logging(settings.log_level)
         encoder = _load_encoder(settings)
         with asyncio.Runner(loop_factory=_new_event_loop) as runner:
             runner.run(app.serve(settings, encoder))
@@ -67,6 +67,11 @@ def serve(
 def _config_from_environment() -> Path | None:
     path = os.environ.get("RECWIRE_CONFIG")
     return Path(path) if path else None
+
+
+def _start_logging(level: LogLevel) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("recwire_server").setLevel(level.upper())
 
 
 def _load_encoder(settings: Settings) -> OnnxEncoder:

@@ -57,9 +57,7 @@ def parse_labels(column: str, cell: object) -> list[str]:
 def parse_number(column: str, cell: object) -> float:
     """Return a finite number."""
     try:
-        number = (
-            float(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else math.nan
-        )
+        number = float(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):

@@ -105,14 +105,10 @@ def _parse_map(names: FieldNames, options: Iterable[str]) -> dict[str, tuple[str
     mapped: dict[str, tuple[str, ...]] = {}
     for option in options:
         target, equals, column = option.partition("=")
-        is_attribute = (
-            names.attributes and len(target) > len(ATTRIBUTE_PREFIX) and target.startswith(ATTRIBUTE_PREFIX)
-        )
+        is_attribute = names.attributes and len(target) > len(ATTRIBUTE_PREFIX) and target.startswith(ATTRIBUTE_PREFIX)
         if not equals or not column or (target not in names.usual and not is_attribute):
             known = [*names.usual, *([f"{ATTRIBUTE_PREFIX}NAME"] if names.attributes else [])]
-            raise UsageError(
-                f"cannot use --map {option}: write TARGET=COLUMN, TARGET one of: {', '.join(known)}"
-            )
+            raise UsageError(f"cannot use --map {option}: write TARGET=COLUMN, TARGET one of: {', '.join(known)}")
         if target in mapped and target not in names.several:
             raise UsageError(f"--map {target}=... is given twice; {target} has one column")
         mapped[target] = (*mapped.get(target, ()), column)

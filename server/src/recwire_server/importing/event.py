@@ -127,9 +127,7 @@ class EventReader:
         elif text and not is_empty(row.cells[text]):
             event.text = parse_text(text, row.cells[text])
         else:
-            raise LineError(
-                f"{layout.column('item_id') or 'item_id'} is missing or empty, and there is no text"
-            )
+            raise LineError(f"{layout.column('item_id') or 'item_id'} is missing or empty, and there is no text")
 
     def _set_type_and_weight(self, event: Event, layout: Layout, row: Row) -> None:
         kind, value, weight = layout.column("type"), layout.column("value"), layout.column("weight")
@@ -146,9 +144,7 @@ class EventReader:
         subject = event.WhichOneof("subject") or ""
         weight = event.weight if event.HasField("weight") else None
         said = (user_id, subject, getattr(event, subject), event.type, weight, time_ns)
-        digest = blake2b(
-            "".join(f"{len(str(part))}:{part}" for part in said).encode(), digest_size=16
-        ).digest()
+        digest = blake2b("".join(f"{len(str(part))}:{part}" for part in said).encode(), digest_size=16).digest()
         # Half of the digest is enough to count by: two rows that share it by chance still get different ids.
         key = int.from_bytes(digest[:8])
         before = self._times_said[key]

@@ -126,7 +126,5 @@ class ItemReader:
         if isinstance(cell, str):
             return AttributeValue(text=parse_text(column, cell))
         if isinstance(cell, dict):
-            raise LineError(
-                f"{column} holds an object, which is no attribute (leave it out with --ignore {column})"
-            )
+            raise LineError(f"{column} holds an object, which is no attribute (leave it out with --ignore {column})")
         return AttributeValue(number=parse_number(column, cell))

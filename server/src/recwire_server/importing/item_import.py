@@ -17,9 +17,7 @@ MAX_BATCH_SIZE = 256  # the contract's bound
 MAX_BATCH_BYTES = 2**20  # well under the contract's 4 MiB
 MAX_ITEM_BYTES = 4 * 2**20  # alone in a request, the contract's bound
 MAX_FRAME_BYTES = 6  # what a request adds to an item: its tag and length
-MAX_UNANSWERED = (
-    4  # one being embedded while the next ones travel; more would only be sent again after a break
-)
+MAX_UNANSWERED = 4  # one being embedded while the next ones travel; more would only be sent again after a break
 ANSWER_TIMEOUT_S = 300.0  # four batches of the longest items, embedded on a slow machine
 
 Batch = dict[str, ItemLine]  # by item id
@@ -32,9 +30,7 @@ class ImportItemsMethod(Protocol):
     def __call__(self) -> Stream: ...
 
 
-async def import_items(
-    method: ImportItemsMethod, items: Iterable[ItemLine], report: Report, patience_s: float
-) -> None:
+async def import_items(method: ImportItemsMethod, items: Iterable[ItemLine], report: Report, patience_s: float) -> None:
     """Send the items in order and report every answer.
 
     After a break, what was not answered is sent again on a new stream: items replace themselves. Raises

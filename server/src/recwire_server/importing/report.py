@@ -47,9 +47,7 @@ class Report:
         if self._log:
             self._log(message)
         if self._strict:
-            raise StoppedError(
-                "stopped at the first bad line, as --strict asks; mend it and run the import again"
-            )
+            raise StoppedError("stopped at the first bad line, as --strict asks; mend it and run the import again")
 
     def accepted(self, rows: Iterable[Row | BadLine], read: Callable[[Row], T]) -> Iterator[T]:
         """Yield what `read` makes of the rows; refuse those of which it makes nothing."""

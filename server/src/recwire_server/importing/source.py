@@ -97,9 +97,7 @@ class SourceFile:
     def _header(self) -> tuple[str, ...]:
         header = next(iter(self._records), None)
         if header is None:
-            raise UsageError(
-                f"{self.path} is empty; a table begins with a header line that names its columns"
-            )
+            raise UsageError(f"{self.path} is empty; a table begins with a header line that names its columns")
         if isinstance(header, BadLine):
             raise UsageError(f"cannot read the header of {self.path}: {header.reason}")
         names = tuple(name.strip() for name in header.cells)
@@ -116,9 +114,7 @@ class SourceFile:
                 yield Row(record.line, dict(zip(columns, record.cells, strict=True)))
             else:
                 self._records.reread()
-                yield BadLine(
-                    record.line, f"has {_count(len(record.cells), 'cell')}; the header has {len(columns)}"
-                )
+                yield BadLine(record.line, f"has {_count(len(record.cells), 'cell')}; the header has {len(columns)}")
 
     def _objects(self) -> Iterator[Row | BadLine]:
         for line in self._lines:

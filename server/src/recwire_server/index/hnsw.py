@@ -106,5 +106,9 @@ def _search_graph(graph: Graph, query: Query, k: int) -> Labels | None:
 
 
 def _mark_deleted(graph: Graph, labels: Labels) -> None:
-    for label in labels[np.isin(labels, graph.labels)].tolist():
+    """Keep those of the rows that the graph has out of its searches."""
+    places = np.searchsorted(graph.labels, labels)
+    has = places < len(graph.labels)
+    has[has] = graph.labels[places[has]] == labels[has]
+    for label in labels[has].tolist():
         graph.hnsw.mark_deleted(label)

@@ -83,10 +83,11 @@ class FieldCheck:
 
     def enum(self, field: str, value: int, kind: type[E]) -> E:
         """Return a known value of an enum."""
-        if value in set(kind):
+        try:
             return kind(value)
-        self.add(field, f"is {value}, which this server does not know; {min(kind)}-{max(kind)} are known")
-        return kind(0)
+        except ValueError:
+            self.add(field, f"is {value}, which this server does not know; {min(kind)}-{max(kind)} are known")
+            return kind(0)
 
     def time_ns(self, field: str, value: Timestamp) -> int:
         """Return a time as nanoseconds since 1970."""

@@ -41,7 +41,7 @@ class RecommenderService(RecommenderServiceServicer):
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         check = FieldCheck(self._encoder.dim)
         check.count("texts", request.texts, 1, MAX_TEXTS)
-        texts = [check.text(f"texts[{i}]", text, may_be_empty=True) for i, text in enumerate(request.texts)]
+        texts = [check.text(f"texts[{i}]", text) for i, text in enumerate(request.texts)]
         purpose = check.enum("purpose", request.purpose, _EmbedPurpose)
         long_text = check.enum("long_text", request.long_text, _LongText)
         check.finish()
