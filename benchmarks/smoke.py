@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -30,8 +31,20 @@ EVENT_BYTES = 200  # what an event on an item takes in the log, about
 TEXT = "a long walk in the mountains with an old friend"  # 12 tokens
 
 
-def run(quick: bool) -> dict[str, object]:
-    """Return the result, ready for JSON. quick: fewer calls."""
+class Result(TypedDict):
+    """What is kept, ready for JSON; calls: a measurement by contender, as `measurement.Measurement` has it."""
+
+    data: str
+    items: int
+    users: int
+    model: str
+    seed: int
+    calls: dict[str, dict[str, Any]]
+    p50_ratio_to_limit: dict[str, float]
+
+
+def run(quick: bool) -> Result:
+    """Return the result. quick: fewer calls."""
     files = data()
     with TemporaryDirectory(prefix="recwire-smoke-") as folder, served(Path(folder) / "data") as server:
         import_data(files, server.address)

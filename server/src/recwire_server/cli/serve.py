@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from threadpoolctl import threadpool_limits
 
 from recwire_server import app
 from recwire_server.cli.progress import StepProgress
@@ -54,7 +55,8 @@ def serve(
         settings = load_settings(flags, config or _config_from_environment())
         _start_logging(settings.log_level)
         encoder = _load_encoder(settings)
-        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        # Exact searches run on the event loop: on more threads they take a third less time, but half more CPU.
+        with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=_new_event_loop) as runner:
             runner.run(app.serve(settings, encoder))
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
