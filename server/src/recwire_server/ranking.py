@@ -14,6 +14,9 @@ from recwire_server.popularity import Popularity
 from recwire_server.recommendation import Contribution, Options, Recommendation, Shortfall, Strategy
 
 
+FIRST_OVERFETCH = 3  # times the limit, for what is excluded
+
+
 @dataclass(frozen=True)
 class Query:
     """What items are ranked by.
@@ -72,14 +75,15 @@ def cold(
 
 def _eligible(generation: Generation, query: Query, options: Options, now_ns: int) -> list[Candidate]:
     """Return at least `limit` candidates that may come back, or all there are."""
-    k = options.limit + sum(item_id in generation for item_id in query.excluded_item_ids)
+    # Few of the excluded are among the nearest: to fetch as many more would cost more than a second search at times.
+    k = options.limit + min(len(query.excluded_item_ids), FIRST_OVERFETCH * options.limit)
     while True:
         k = min(k, len(generation))
         candidates = generation.search(query.vector, k, now_ns, exact=options.exact)
         kept = [candidate for candidate in candidates if candidate.item_id not in query.excluded_item_ids]
         if len(kept) >= options.limit or k == len(generation):
             return kept
-        k *= 4  # the nearest are not published yet or expired: few searches, and the last is exact over all items
+        k *= 4  # few searches, and the last is exact over all items
 
 
 def _cut(recommendations: list[Recommendation], options: Options) -> Ranking:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from recwire_server import history, ranking
@@ -25,7 +26,7 @@ from recwire_server.recommendation import (
     UserTarget,
     VectorTarget,
 )
-from recwire_server.user import Users, UserState
+from recwire_server.user import Users, UserState, seen_item_ids
 from recwire_server.vector import Vector
 
 Clock = Callable[[], int]
@@ -157,9 +158,9 @@ class Recommender:
             state = None
         dim = self._catalogue.generation.index.dim
         vector = history.fold(events, vector_of, dim, decay) if state is None else state.vector
-        excluded = set(options.exclude_item_ids)
+        excluded: AbstractSet[str] = options.exclude_item_ids
         if options.exclude_seen:
-            excluded.update(event.item_id for event in events if event.item_id is not None)
+            excluded = excluded | (seen_item_ids(events) if state is None else state.seen_item_ids)
         if vector.is_zero:
             return ranking.cold(self._catalogue.generation, self._popularity, excluded, options, self._clock())
         terms = history.terms(events, vector_of, decay) if options.explain else ()

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from recwire_server.catalogue import Catalogue
 from recwire_server.event import Event
@@ -26,12 +26,17 @@ class UserState:
     vector: UserVector
     space: VectorSpace
     catalog_revision: int
-    seen_item_ids: set[str] = field(default_factory=set)
+    seen_item_ids: set[str]
 
     @property
     def revision(self) -> int:
         """The revision of the newest event; 0: none."""
         return self.events[-1].revision if self.events else 0
+
+
+def seen_item_ids(events: Iterable[Event]) -> set[str]:
+    """Return the items that events are on."""
+    return {event.item_id for event in events if event.item_id is not None}
 
 
 class Users:
@@ -156,8 +161,8 @@ class Users:
 
     def _fold(self, events: list[Event]) -> UserState:
         vector = fold(events, self.vector_of, self._dim, self._decay)
-        seen = {event.item_id for event in events if event.item_id is not None}
-        return UserState(events, vector, self._catalogue.generation.space, self._catalogue.revision, seen)
+        space, revision = self._catalogue.generation.space, self._catalogue.revision
+        return UserState(events, vector, space, revision, seen_item_ids(events))
 
     def _refresh(self, state: UserState) -> None:
         """Make the vector anew if an item of the history, or the vector space, has changed since it was made."""
