@@ -57,15 +57,16 @@ class App:
             thread_count=settings.index_thread_count,
         )
         self._catalogue = Catalogue(self._store, self._workers, builder, self._tasks)
+        self._popularity = Popularity(self._store)
         self._users = Users(
             self._store,
             self._catalogue,
+            self._popularity,
             self._tasks,
             dim=encoder.dim,
             decay=settings.decay_per_event,
             max_cached_events=settings.max_cached_events,
         )
-        self._popularity = Popularity(self._store)
         self._recommender = Recommender(self._workers, self._catalogue, self._users, self._popularity)
         self._transport = Transport(settings.listen, Lifecycle(), self._register)
         self._exit = AsyncExitStack()
@@ -80,8 +81,8 @@ class App:
             await exit_on_error.enter_async_context(self._workers)
             exit_on_error.push_async_callback(self._tasks.drain)
             await self._catalogue.start()
-            await self._users.start()
             await self._popularity.start()
+            await self._users.start()
             # Entered last to be left first: no part goes away under a call.
             exit_on_error.push_async_callback(self._transport.stop, self._settings.drain_s)
             await self._transport.serve()

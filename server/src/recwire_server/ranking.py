@@ -13,7 +13,6 @@ from recwire_server.history import Term
 from recwire_server.popularity import Popularity
 from recwire_server.recommendation import Contribution, Options, Recommendation, Shortfall, Strategy
 
-
 FIRST_OVERFETCH = 3  # times the limit, for what is excluded
 
 

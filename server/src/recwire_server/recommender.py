@@ -78,7 +78,6 @@ class Recommender:
     async def update_user(self, user_id: str, events: Sequence[Event]) -> Update:
         """Record a user's events in order, all or none; durable and in the next answer once this returns."""
         appended = await self._users.append(user_id, await self._embedded(events))
-        self._popularity.add(appended)
         state = await self._users.state(user_id)
         new_event_ids = {event.event_id for event in appended}
         return Update(
@@ -138,7 +137,6 @@ class Recommender:
         erased = await self._users.delete(user_id)
         if not erased:
             raise _unknown_user(user_id)
-        self._popularity.remove(erased)
         return len(erased)
 
     async def _wait_for(self, min_revision: int, timeout_s: float) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from recwire_server.catalogue import Catalogue
 from recwire_server.event import Event
 from recwire_server.history import UserVector, fold
+from recwire_server.popularity import Popularity
 from recwire_server.store import Store
 from recwire_server.task import TaskKeeper
 from recwire_server.vector import Vector
@@ -40,7 +41,7 @@ def seen_item_ids(events: Iterable[Event]) -> set[str]:
 
 
 class Users:
-    """Records events and returns users' states. What it acknowledges is durable and in the next state.
+    """Records events and returns users' states. What it acknowledges is durable, counted, and in the next state.
 
     decay: see `history.fold`. max_cached_events: how many events are held in memory over all users (about 1 KB each;
     those on texts hold a vector, 2.5 KB at 384 dimensions; a user counts as one more); users not asked for lately are
@@ -51,6 +52,7 @@ class Users:
         self,
         store: Store,
         catalogue: Catalogue,
+        popularity: Popularity,
         tasks: TaskKeeper,
         *,
         dim: int,
@@ -59,6 +61,7 @@ class Users:
     ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._popularity = popularity
         self._tasks = tasks
         self._dim = dim
         self._decay = decay
@@ -131,6 +134,7 @@ class Users:
             for event in appended:
                 self._apply(state, event)
             self._count_cached(len(appended))
+            self._popularity.add(appended)
         if appended:
             await self._advance(appended[-1].revision)
         return appended
@@ -141,6 +145,7 @@ class Users:
             await self._store.delete_user(user_id)
             del self._cache[user_id]
             self._count_cached(-_size(state))
+            self._popularity.remove(state.events)
         return state.events
 
     async def _advance(self, revision: int) -> None:

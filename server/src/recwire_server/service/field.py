@@ -64,8 +64,8 @@ class FieldCheck:
         size = len(value.encode())
         if size > MAX_TEXT_BYTES:
             self.add(field, f"has {size:,} bytes; the limit is {MAX_TEXT_BYTES:,}")
-        if not value and not may_be_empty:
-            self.add(field, "is empty; give at least one character")
+        if not value.strip() and not may_be_empty:
+            self.add(field, "is blank; give at least one character that is no space")
         return value
 
     def count(self, field: str, values: Sized, least: int, most: int) -> None:
