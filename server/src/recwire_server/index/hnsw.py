@@ -61,7 +61,7 @@ class HnswIndex:
         return self._exact.add(vectors)
 
     def remove(self, labels: Sequence[int]) -> None:
-        alive = np.asarray(labels, np.int64)
+        alive = np.unique(np.asarray(labels, np.int64))
         alive = alive[self._exact.live(alive)]
         self._exact.remove(alive.tolist())
         if self._graph:
