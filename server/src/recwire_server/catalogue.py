@@ -106,7 +106,8 @@ class Catalogue:
     async def _put(self, embedded: Sequence[EmbeddedItem]) -> int:
         async with self._writing:
             revision = await self._store.put_items(embedded)
-            entries = [_item_vector(item, revision) for item in embedded]
+            # By id within a revision, as the store gives them back: a restart finds the same order.
+            entries = sorted((_item_vector(item, revision) for item in embedded), key=lambda entry: entry.item_id)
             self._apply(revision, lambda generation: generation.put(entries))
         return revision
 

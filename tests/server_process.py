@@ -1,0 +1,83 @@
+"""`recwire-server serve` as a process of its own, to be killed and started again."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from recwire import Client
+
+LINE_START = "recwire is serving on "
+PATIENCE_S = 60.0  # for what takes a second or two on an idle machine
+
+
+class ServerProcess:
+    """A server that takes calls.
+
+    address: HOST:PORT. client: of the server. start_s: seconds from the start of the process to its line.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], address: str, client: Client, start_s: float) -> None:
+        self._process = process
+        self.address = address
+        self.client = client
+        self.start_s = start_s
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def kill9(self) -> None:
+        """End the process as a crash does; returns once it is gone."""
+        self._process.kill()
+        self._process.wait(PATIENCE_S)
+
+    def terminate(self) -> int:
+        """Send SIGTERM; return the exit status once the process is gone. The client is closed first."""
+        self.client.close()  # gRPC lets an idle client notice a server's farewell only every 5 s
+        self._process.terminate()
+        return self._process.wait(PATIENCE_S)
+
+
+@contextmanager
+def serving(
+    model: Path, data_dir: Path, *flags: str, interpreter_flags: Sequence[str] = (), log: Path | None = None
+) -> Iterator[ServerProcess]:
+    """Run a server on a free port for the length of the block, at whose end it is killed if it still runs.
+
+    flags: further ones of `serve`. log: where its standard error goes; None: shown only if it does not start.
+    """
+    command = [sys.executable, *interpreter_flags, *serve_command(model, data_dir, *flags)]
+    with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as errors:
+        begin_s = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            start_s = time.monotonic() - begin_s
+            if not line.startswith(LINE_START):
+                errors.seek(0)
+                raise AssertionError(f"the server did not start: {line}{errors.read()}")
+            address = line.removeprefix(LINE_START).strip()
+            with Client(address) as client:
+                yield ServerProcess(process, address, client, start_s)
+        finally:
+            process.kill()
+            process.wait(PATIENCE_S)
+            process.stdout.close()
+
+
+def failed_start(model: Path, data_dir: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run a server that is to end by itself, without having served; return how it ended."""
+    command = [sys.executable, *serve_command(model, data_dir, *flags)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+def serve_command(model: Path, data_dir: Path, *flags: str) -> list[str]:
+    """Return the arguments of the interpreter; the last of flags given twice wins."""
+    where = ["--model", str(model), "--data-dir", str(data_dir), "--listen", "127.0.0.1:0"]
+    return ["-m", "recwire_server", "serve", *where, *flags]
