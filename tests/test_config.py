@@ -1,0 +1,62 @@
+"""Settings come from flags, then the environment, then a file, then defaults; what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from recwire_server.cli import app
+from recwire_server.config import Settings, SettingsError, load_settings
+
+
+def test_the_stronger_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A flag over a variable, a variable over the file, the file over the default."""
+    file = tmp_path / "recwire.toml"
+    file.write_text('recall_target = 0.5\ndrain_s = 5.0\ndecay_per_event = 0.5\nlisten = "127.0.0.1:1"\n')
+    monkeypatch.setenv("RECWIRE_DRAIN_S", "6")
+    monkeypatch.setenv("RECWIRE_DECAY_PER_EVENT", "0.6")
+
+    settings = load_settings({"decay_per_event": 0.7, "drain_s": None}, file)
+
+    assert (settings.decay_per_event, settings.drain_s, settings.recall_target) == (0.7, 6.0, 0.5)
+    assert settings.listen == "127.0.0.1:1"
+    assert settings.exact_search_max_items == 5_000
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ({"listen": "nowhere"}, "RECWIRE_LISTEN"),
+        ({"decay_per_event": 1.5}, "--decay-per-event"),
+        ({"recall_target": 0}, "recall_target"),
+        ({"vector_space": "round"}, "RECWIRE_VECTOR_SPACE"),
+        ({"encoder_thread_count": 0}, "--encoder-thread-count"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value(flags, name):
+    """In the spellings in which it can be given."""
+    with pytest.raises(SettingsError) as raised:
+        load_settings(flags)
+    assert name in str(raised.value)
+    assert repr(next(iter(flags.values()))) in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ['no_such_setting = "x"', "drain_s = ["])
+def test_a_file_that_says_nonsense_is_refused(content, tmp_path: Path):
+    """An unknown name, or no TOML."""
+    file = tmp_path / "recwire.toml"
+    file.write_text(content)
+    with pytest.raises(SettingsError):
+        load_settings({}, file)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path):
+    """The path is named."""
+    with pytest.raises(SettingsError, match=r"gone\.toml"):
+        load_settings({}, tmp_path / "gone.toml")
+
+
+def test_help_shows_every_setting():
+    """`serve --help` has each with its variable."""
+    shown = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}, terminal_width=200).output
+    assert [name for name in Settings.model_fields if f"RECWIRE_{name.upper()}" not in shown] == []
