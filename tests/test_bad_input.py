@@ -258,6 +258,14 @@ def test_a_revision_of_another_deployment_fails_a_precondition(hash_server):
     assert error.details["PreconditionFailure"].violations[0].subject == "min_revision"
 
 
+def test_errors_in_any_script_keep_their_code(hash_server):
+    """gRPC writes each byte beyond ASCII as three: long names must not push the status out of the trailers."""
+    attributes = {"文" * 80 + f"{n:03}": AttributeValue() for n in range(64)}
+    for _ in range(20):  # what is too large is lost at random
+        error = refusal(hash_server, upsert(titled(attributes=attributes)))
+        assert error.code is INVALID
+
+
 def test_256_bad_events_get_an_answer_that_arrives(hash_server):
     """Of very many violations the first are named: the details must fit into HTTP/2's trailers."""
     error = refusal(hash_server, update(*[Event(item_id="", event_id=LONG_ID, type=99)] * 256))

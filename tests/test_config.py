@@ -41,13 +41,19 @@ def test_a_wrong_setting_is_named_with_its_value(flags, name):
     assert repr(next(iter(flags.values()))) in str(raised.value)
 
 
-@pytest.mark.parametrize("content", ['no_such_setting = "x"', "drain_s = ["])
+@pytest.mark.parametrize("content", [b'no_such_setting = "x"', b"drain_s = [", b"\xff"])
 def test_a_file_that_says_nonsense_is_refused(content, tmp_path: Path):
-    """An unknown name, or no TOML."""
+    """An unknown name, no TOML, or no UTF-8."""
     file = tmp_path / "recwire.toml"
-    file.write_text(content)
+    file.write_bytes(content)
     with pytest.raises(SettingsError):
         load_settings({}, file)
+
+
+def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch):
+    """As an unset one."""
+    monkeypatch.setenv("RECWIRE_MODEL", "")
+    assert load_settings({}).model is None
 
 
 def test_a_missing_file_is_refused(tmp_path: Path):

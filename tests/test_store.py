@@ -110,6 +110,22 @@ async def test_a_directory_belongs_to_its_model(model, tmp_path: Path):
         await opened(tmp_path, **model)
 
 
+async def test_a_closed_store_refuses_writes(tmp_path: Path):
+    """At once, instead of waiting for a writer that has gone."""
+    store = await opened(tmp_path)
+    await store.close()
+    with pytest.raises(StoreWriteError, match="closed"):
+        await store.append_events("ada", [event("1")])
+
+
+async def test_another_programs_database_is_refused(tmp_path: Path):
+    """It is not written to."""
+    with sqlite3.connect(tmp_path / "recwire.sqlite3") as connection:
+        connection.execute("CREATE TABLE meta (name TEXT, value TEXT)")
+    with pytest.raises(DataDirectoryError, match="another program"):
+        await opened(tmp_path)
+
+
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path):
     """With the directory's name, and the lock given back."""
     (tmp_path / "recwire.sqlite3").write_bytes(b"not a database" * 100)

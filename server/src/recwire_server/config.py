@@ -43,7 +43,9 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """What an operator decides. Each description is the help of the flag, with the unit and why that default."""
 
-    model_config = SettingsConfigDict(env_prefix="RECWIRE_", extra="forbid", frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix="RECWIRE_", env_ignore_empty=True, extra="forbid", frozen=True, protected_namespaces=()
+    )
 
     data_dir: Path = Field(Path("recwire-data"), description="Directory of everything durable; made if missing.")
     listen: str = Field(
@@ -133,7 +135,7 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
     except ValidationError as error:
         wrong = [f"{_name(fault['loc'])} is {fault['input']!r}: {fault['msg']}" for fault in error.errors()]
         raise SettingsError("; ".join(wrong)) from error
-    except (SettingsErrorInFile, TOMLDecodeError) as error:
+    except (SettingsErrorInFile, TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings cannot be read: {error}") from error
 
 

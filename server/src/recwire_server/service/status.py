@@ -1,7 +1,8 @@
 """Errors to gRPC status codes, in one table."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -26,8 +27,8 @@ DOMAIN = "recwire"
 STORE_RETRY_DELAY_S = 5.0
 # Status and details travel in HTTP/2 trailers, which clients bound at 8 KiB: what does not fit would be lost whole.
 MAX_VIOLATIONS = 16
-MAX_MESSAGE_CHARS = 1_000
-MAX_FIELD_CHARS = 100
+MAX_MESSAGE_BYTES = 1_000  # as it travels: gRPC writes each byte of a character beyond ASCII as three (%E6)
+MAX_FIELD_BYTES = 100
 
 
 def status_of(error: Exception) -> Status | None:
@@ -73,9 +74,17 @@ def internal_status(incident_id: str) -> Status:
 
 def _status(code: grpc.StatusCode, reason: str, message: str, *details: Message) -> Status:
     info = details_pb.ErrorInfo(reason=reason, domain=DOMAIN)
-    if len(message) > MAX_MESSAGE_CHARS:
-        message = f"{message[:MAX_MESSAGE_CHARS]}..."
+    message = _cut(message, MAX_MESSAGE_BYTES, lambda byte: 1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3)
     return Status(code=code.value[0], message=message, details=[_packed(detail) for detail in (*details, info)])
+
+
+def _cut(text: str, limit: int, cost: Callable[[int], int]) -> str:
+    """Return as much of a text as its bytes cost no more than the limit, and "..." if that is not all of it."""
+    data = text.encode()
+    for end, spent in enumerate(accumulate(map(cost, data))):
+        if spent > limit:
+            return f"{data[:end].decode(errors='ignore')}..."
+    return text
 
 
 def _packed(message: Message) -> Any:
@@ -88,7 +97,7 @@ def _bad_request(violations: Sequence[Violation]) -> details_pb.BadRequest:
     return details_pb.BadRequest(
         field_violations=[
             details_pb.BadRequest.FieldViolation(
-                field=violation.field[:MAX_FIELD_CHARS], description=violation.description
+                field=_cut(violation.field, MAX_FIELD_BYTES, lambda _: 1), description=violation.description
             )
             for violation in violations[:MAX_VIOLATIONS]
         ]

@@ -42,27 +42,28 @@ class GroupCommitter:
     def start(self) -> None:
         """Start the writer; called on the event loop that will call `write`."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="store-writer")
+        self._thread = threading.Thread(target=self._run, args=[self._connect()], name="store-writer")
         self._thread.start()
 
     async def close(self) -> None:
         """Commit what waits, then stop."""
         if self._thread is not None:
+            thread, self._thread = self._thread, None
             self._writes.put(None)
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(thread.join)
 
     async def write(self, apply: Callable[[sqlite3.Connection], T]) -> T:
         """Run `apply` in a transaction on the writer's thread; return what it returned, once it is durable.
 
         Raises StoreWriteError if it was not stored. A write whose caller is cancelled may still be stored.
         """
-        assert self._loop is not None, "start() comes first"
+        if self._thread is None or self._loop is None:
+            raise StoreWriteError("the write was not stored: the store is closed")
         done: asyncio.Future[T] = self._loop.create_future()
         self._writes.put(_Write(apply, done))
         return await done
 
-    def _run(self) -> None:
-        connection = self._connect()
+    def _run(self, connection: sqlite3.Connection) -> None:
         while group := self._next_group():
             outcomes = self._commit(connection, group)
             assert self._loop is not None

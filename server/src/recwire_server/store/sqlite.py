@@ -53,9 +53,9 @@ class SqliteStore:
         """Open the directory, making it if needed; raises DataDirectoryError if it cannot serve."""
         try:
             await asyncio.to_thread(self._open)
+            self._writer.start()
         except (OSError, sqlite3.Error) as error:
             raise DataDirectoryError(f"data directory {self._data_dir} cannot be opened: {error}") from error
-        self._writer.start()
 
     async def close(self) -> None:
         """Commit what waits, then let go of the directory."""
@@ -225,7 +225,9 @@ class SqliteStore:
         connection.execute("COMMIT")
 
     def _check_meta(self, found: Mapping[str, str]) -> None:
-        if int(found["schema_version"]) != SCHEMA_VERSION:
+        if not self._meta.keys() | {"schema_version"} <= found.keys():
+            raise DataDirectoryError(f"{self._data_dir} holds another program's database: choose another --data-dir")
+        if found["schema_version"] != str(SCHEMA_VERSION):
             raise DataDirectoryError(
                 f"data directory {self._data_dir} has schema version {found['schema_version']}; this server reads"
                 f" {SCHEMA_VERSION}: use the version of recwire-server that wrote it"
