@@ -21,6 +21,7 @@ from benchmarks.served import Served, data, import_data, served
 from recwire import Client, Event
 from recwire_server.config import load_settings
 from recwire_server.encoder import Purpose
+from recwire_server.encoder.embedding import encode
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.index.hnsw import HnswIndex
 from recwire_server.model.cache import find_default_model
@@ -94,7 +95,7 @@ def _raw_encode() -> Callable[[], object]:
     folder = find_default_model(settings.precision, settings.cache_dir)
     assert folder is not None, "the server has exported it"
     encoder = OnnxEncoder.load(folder)
-    return lambda: encoder.encode([TEXT], Purpose.QUERY)
+    return lambda: encode(encoder, [TEXT], Purpose.QUERY)
 
 
 def _raw_fdatasync(path: Path) -> Callable[[], object]:

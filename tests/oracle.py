@@ -10,6 +10,7 @@ import numpy as np
 
 from recwire import Event, Item, from_bytes
 from recwire_server.encoder import Purpose
+from recwire_server.encoder.embedding import encode
 from recwire_server.testing import HashEncoder
 
 # The contract's table of default weights (event.proto).
@@ -35,7 +36,7 @@ class Oracle:
     last_vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
     def embed(self, text: str, purpose: Purpose) -> np.ndarray:
-        return self.encoder.encode([text], purpose)[0].vector.astype(np.float64)
+        return encode(self.encoder, [text], purpose)[0].vector.astype(np.float64)
 
     def raw_item_vector(self, item: Item) -> np.ndarray:
         """The client's vector, or the mean of the pieces' embeddings; a title that is no piece yet is the first."""

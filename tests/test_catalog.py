@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from recwire import AttributeValue, Event, Item, NotFoundError, StringSet, from_bytes, to_bytes
 from recwire.v1.catalog_service_pb2 import ImportItemsRequest, ListItemsRequest
 from recwire.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from recwire_server.encoder import Embedding, LongText, Purpose
+from recwire_server.encoder import Purpose, TokenizedText
 from recwire_server.testing import HashEncoder
 
 PAST, FUTURE = Timestamp(seconds=1_000_000_000), Timestamp(seconds=4_000_000_000)
@@ -23,11 +23,9 @@ class CountingEncoder(HashEncoder):
         super().__init__()
         self.texts: list[str] = []
 
-    def encode(
-        self, texts: Sequence[str], purpose: Purpose, long_text: LongText = LongText.MEAN_OF_CHUNKS
-    ) -> list[Embedding]:
+    def tokenize(self, texts: Sequence[str], purpose: Purpose) -> list[TokenizedText]:
         self.texts.extend(texts)
-        return super().encode(texts, purpose, long_text)
+        return super().tokenize(texts, purpose)
 
 
 def order(answer) -> list[str]:

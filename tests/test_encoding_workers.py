@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from recwire_server.encoder import Embedding, LongText, Purpose, TextTooLongError
+from recwire_server.encoder import LongText, Purpose, TextTooLongError, TokenizedText
+from recwire_server.encoder.embedding import encode
 from recwire_server.encoder.workers import EncodingWorkers
 from recwire_server.testing import HashEncoder
 
@@ -21,13 +22,11 @@ class GatedEncoder(HashEncoder):
         self.entered = threading.Event()
         self.seen: list[str] = []
 
-    def encode(
-        self, texts: Sequence[str], purpose: Purpose, long_text: LongText = LongText.MEAN_OF_CHUNKS
-    ) -> list[Embedding]:
+    def tokenize(self, texts: Sequence[str], purpose: Purpose) -> list[TokenizedText]:
         self.seen.extend(texts)
         self.entered.set()
         assert self.gate.wait(timeout=10)
-        return super().encode(texts, purpose, long_text)
+        return super().tokenize(texts, purpose)
 
 
 class MeetingEncoder(HashEncoder):
@@ -37,11 +36,9 @@ class MeetingEncoder(HashEncoder):
         super().__init__()
         self.barrier = threading.Barrier(party_count, timeout=10)
 
-    def encode(
-        self, texts: Sequence[str], purpose: Purpose, long_text: LongText = LongText.MEAN_OF_CHUNKS
-    ) -> list[Embedding]:
+    def tokenize(self, texts: Sequence[str], purpose: Purpose) -> list[TokenizedText]:
         self.barrier.wait()
-        return super().encode(texts, purpose, long_text)
+        return super().tokenize(texts, purpose)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100, 256])
@@ -52,7 +49,7 @@ async def test_embeddings_come_back_in_order(count):
     async with EncodingWorkers(encoder, worker_count=3) as workers:
         embeddings = await workers.encode(texts, Purpose.QUERY)
 
-    expected = encoder.encode(texts, Purpose.QUERY)
+    expected = encode(encoder, texts, Purpose.QUERY)
     assert len(embeddings) == count
     for ours, theirs in zip(embeddings, expected, strict=True):
         np.testing.assert_array_equal(ours.vector, theirs.vector)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from recwire_server.encoder import InvalidTextError, LongText, Purpose, TextTooLongError
+from recwire_server.encoder.embedding import encode
 from recwire_server.testing import HashEncoder
 
 
 def vector_of(text: str) -> np.ndarray:
-    return HashEncoder().encode([text], Purpose.QUERY)[0].vector
+    return encode(HashEncoder(), [text], Purpose.QUERY)[0].vector
 
 
 def test_texts_that_share_words_are_near():
@@ -25,8 +26,9 @@ def test_vectors_are_the_same_in_every_process():
     """Python's own hash differs between processes; these vectors do not."""
     script = (
         "from recwire_server.encoder import Purpose\n"
+        "from recwire_server.encoder.embedding import encode\n"
         "from recwire_server.testing import HashEncoder\n"
-        "print(HashEncoder().encode(['red shoes'], Purpose.QUERY)[0].vector.tobytes().hex())\n"
+        "print(encode(HashEncoder(), ['red shoes'], Purpose.QUERY)[0].vector.tobytes().hex())\n"
     )
 
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -38,16 +40,16 @@ def test_long_texts_behave_as_with_a_model():
     """A word is a token, two are special; long texts are averaged, cut or rejected."""
     encoder, text = HashEncoder(dim=8, max_tokens=5), "one two three four"
 
-    mean = encoder.encode([text], Purpose.QUERY)[0]
-    cut = encoder.encode([text], Purpose.QUERY, LongText.TRUNCATE)[0]
+    mean = encode(encoder, [text], Purpose.QUERY)[0]
+    cut = encode(encoder, [text], Purpose.QUERY, LongText.TRUNCATE)[0]
 
     assert (mean.token_count, mean.truncated) == (6, False)
     assert (cut.token_count, cut.truncated) == (6, True)
-    np.testing.assert_array_equal(cut.vector, encoder.encode(["one two three"], Purpose.QUERY)[0].vector)
+    np.testing.assert_array_equal(cut.vector, encode(encoder, ["one two three"], Purpose.QUERY)[0].vector)
     assert mean.vector.shape == (8,)
     assert mean.vector.dtype == np.float32
     with pytest.raises(TextTooLongError, match="text 0 has 6 tokens; the limit is 5"):
-        encoder.encode([text], Purpose.QUERY, LongText.REJECT)
+        encode(encoder, [text], Purpose.QUERY, LongText.REJECT)
 
 
 def test_empty_and_invalid_texts():

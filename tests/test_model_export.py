@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recwire_server.encoder import LongText, ModelFolderError, Purpose
+from recwire_server.encoder.embedding import encode
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import (
@@ -45,7 +46,7 @@ def reference_embeddings(folder: Path, texts: list[str], max_tokens: int) -> np.
 
 
 def embed(encoder: OnnxEncoder, texts: list[str], long_text: LongText = LongText.TRUNCATE) -> np.ndarray:
-    return np.stack([e.vector for e in encoder.encode(texts, Purpose.DOCUMENT, long_text)])
+    return np.stack([e.vector for e in encode(encoder, texts, Purpose.DOCUMENT, long_text)])
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from recwire_server.encoder import (
     Purpose,
     TextTooLongError,
 )
+from recwire_server.encoder.embedding import encode
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.fidelity import fidelity_texts
 from recwire_server.model.manifest import load_manifest, read_manifest, write_manifest
@@ -33,7 +34,7 @@ def words(count: int) -> list[str]:
 
 
 def vector_of(encoder: OnnxEncoder, text: str, long_text: LongText = LongText.MEAN_OF_CHUNKS) -> np.ndarray:
-    return encoder.encode([text], Purpose.QUERY, long_text)[0].vector
+    return encode(encoder, [text], Purpose.QUERY, long_text)[0].vector
 
 
 def test_related_texts_are_nearer(int8_encoder):
@@ -48,7 +49,7 @@ def test_related_texts_are_nearer(int8_encoder):
 
 def test_vectors_are_float32_of_unit_length(int8_encoder):
     """Every vector has the model's dimension, type float32 and length 1, also an empty text's."""
-    embeddings = int8_encoder.encode(["", "hello", " ".join(words(600))], Purpose.QUERY)
+    embeddings = encode(int8_encoder, ["", "hello", " ".join(words(600))], Purpose.QUERY)
 
     for embedding in embeddings:
         assert embedding.vector.shape == (int8_encoder.dim,)
@@ -58,14 +59,14 @@ def test_vectors_are_float32_of_unit_length(int8_encoder):
 
 def test_no_texts_give_no_embeddings(int8_encoder):
     """A request without texts is answered without embeddings."""
-    assert int8_encoder.encode([], Purpose.QUERY) == []
+    assert encode(int8_encoder, [], Purpose.QUERY) == []
 
 
 def test_int8_vector_does_not_depend_on_the_request(int8_encoder):
     """The same text gives the same bytes alone and among 31 others of all lengths."""
     texts = [*fidelity_texts()[-30:], " ".join(words(300)), "ok"]
 
-    together = int8_encoder.encode(texts, Purpose.QUERY)
+    together = encode(int8_encoder, texts, Purpose.QUERY)
 
     for text, embedding in zip(texts, together, strict=True):
         np.testing.assert_array_equal(vector_of(int8_encoder, text), embedding.vector)
@@ -75,7 +76,7 @@ def test_fp32_vector_does_not_depend_on_the_request(fp32_encoder):
     """In fp32, where texts share a batch, the same text gives the same vector to 1e-6."""
     texts = [*fidelity_texts()[-30:], " ".join(words(300)), "ok"]
 
-    together = fp32_encoder.encode(texts, Purpose.QUERY)
+    together = encode(fp32_encoder, texts, Purpose.QUERY)
 
     for text, embedding in zip(texts, together, strict=True):
         np.testing.assert_allclose(vector_of(fp32_encoder, text), embedding.vector, atol=1e-6)
@@ -87,7 +88,7 @@ def test_token_count_is_that_of_the_whole_text(count, int8_encoder):
     text = " ".join(words(count))
 
     for long_text in (LongText.MEAN_OF_CHUNKS, LongText.TRUNCATE):
-        assert int8_encoder.encode([text], Purpose.QUERY, long_text)[0].token_count == count + 2
+        assert encode(int8_encoder, [text], Purpose.QUERY, long_text)[0].token_count == count + 2
 
 
 def test_long_text_is_the_mean_of_its_chunks(int8_encoder):
@@ -95,7 +96,7 @@ def test_long_text_is_the_mean_of_its_chunks(int8_encoder):
     text = words(600)
     chunks = [" ".join(text[start : start + CHUNK_WORDS]) for start in range(0, 600, CHUNK_WORDS)]
 
-    embedding = int8_encoder.encode([" ".join(text)], Purpose.QUERY)[0]
+    embedding = encode(int8_encoder, [" ".join(text)], Purpose.QUERY)[0]
 
     mean = np.mean([vector_of(int8_encoder, chunk) for chunk in chunks], axis=0)
     np.testing.assert_allclose(embedding.vector, mean / np.linalg.norm(mean), atol=1e-6)
@@ -107,7 +108,7 @@ def test_truncated_text_is_its_first_chunk(int8_encoder):
     """With TRUNCATE, a long text's vector is its first chunk's, and the embedding says that it was cut."""
     text = words(600)
 
-    embeddings = int8_encoder.encode([" ".join(text), "short"], Purpose.QUERY, LongText.TRUNCATE)
+    embeddings = encode(int8_encoder, [" ".join(text), "short"], Purpose.QUERY, LongText.TRUNCATE)
 
     first_chunk = vector_of(int8_encoder, " ".join(text[:CHUNK_WORDS]))
     np.testing.assert_array_equal(embeddings[0].vector, first_chunk)
@@ -118,9 +119,9 @@ def test_text_that_is_too_long_is_rejected_on_request(int8_encoder):
     """With REJECT, a text of exactly the limit passes and one token more is an error with both numbers."""
     fits, too_long = " ".join(words(CHUNK_WORDS)), " ".join(words(CHUNK_WORDS + 1))
 
-    assert int8_encoder.encode([fits], Purpose.QUERY, LongText.REJECT)[0].token_count == MAX_TOKENS
+    assert encode(int8_encoder, [fits], Purpose.QUERY, LongText.REJECT)[0].token_count == MAX_TOKENS
     with pytest.raises(TextTooLongError, match="text 1 has 257 tokens; the limit is 256") as caught:
-        int8_encoder.encode([fits, too_long], Purpose.QUERY, LongText.REJECT)
+        encode(int8_encoder, [fits, too_long], Purpose.QUERY, LongText.REJECT)
 
     assert (caught.value.text_index, caught.value.token_count, caught.value.max_tokens) == (1, 257, 256)
 
@@ -128,7 +129,7 @@ def test_text_that_is_too_long_is_rejected_on_request(int8_encoder):
 def test_lone_surrogate_is_refused(int8_encoder):
     """A text that is not Unicode is an error that names the text and the character."""
     with pytest.raises(InvalidTextError, match="text 1 is not valid Unicode: lone surrogate at character 2"):
-        int8_encoder.encode(["fine", "no\ud800"], Purpose.QUERY)
+        encode(int8_encoder, ["fine", "no\ud800"], Purpose.QUERY)
 
 
 def test_purpose_chooses_the_prefix(int8_model, int8_encoder, tmp_path):
@@ -138,8 +139,8 @@ def test_purpose_chooses_the_prefix(int8_model, int8_encoder, tmp_path):
     write_manifest(folder, replace(read_manifest(folder), query_prefix="query: ", document_prefix="passage: "))
     encoder = OnnxEncoder.load(folder)
 
-    query = encoder.encode(["red shoes"], Purpose.QUERY)[0].vector
-    document = encoder.encode(["red shoes"], Purpose.DOCUMENT)[0].vector
+    query = encode(encoder, ["red shoes"], Purpose.QUERY)[0].vector
+    document = encode(encoder, ["red shoes"], Purpose.DOCUMENT)[0].vector
 
     np.testing.assert_array_equal(query, vector_of(int8_encoder, "query: red shoes"))
     np.testing.assert_array_equal(document, vector_of(int8_encoder, "passage: red shoes"))
@@ -150,10 +151,10 @@ def test_threads_share_one_encoder(int8_encoder):
     """Calls from many threads at once, in all modes, give what one thread gets."""
     texts = [*fidelity_texts()[:10], " ".join(words(300))]
     modes = [LongText.MEAN_OF_CHUNKS, LongText.TRUNCATE] * 4
-    expected = {mode: int8_encoder.encode(texts, Purpose.QUERY, mode) for mode in modes}
+    expected = {mode: encode(int8_encoder, texts, Purpose.QUERY, mode) for mode in modes}
 
     with ThreadPoolExecutor(4) as threads:
-        results = list(threads.map(lambda mode: int8_encoder.encode(texts, Purpose.QUERY, mode), modes))
+        results = list(threads.map(lambda mode: encode(int8_encoder, texts, Purpose.QUERY, mode), modes))
 
     for mode, result in zip(modes, results, strict=True):
         for ours, theirs in zip(result, expected[mode], strict=True):
@@ -166,8 +167,9 @@ def test_serving_imports_neither_torch_nor_transformers(int8_model):
         "import sys\n"
         "from pathlib import Path\n"
         "from recwire_server.encoder import Purpose\n"
+        "from recwire_server.encoder.embedding import encode\n"
         "from recwire_server.encoder.onnx import OnnxEncoder\n"
-        "OnnxEncoder.load(Path(sys.argv[1])).encode(['hello'], Purpose.QUERY)\n"
+        "encode(OnnxEncoder.load(Path(sys.argv[1])), ['hello'], Purpose.QUERY)\n"
         "print(sorted({'torch', 'transformers', 'optimum', 'onnx'} & set(sys.modules)))\n"
     )
 

@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 
 from recwire_server.app import App
 from recwire_server.config import Settings
-from recwire_server.encoder import (
-    Embedding,
-    Encoder,
-    InvalidTextError,
-    LongText,
-    ModelVersion,
-    Purpose,
-    TextTooLongError,
-    Vector,
-)
+from recwire_server.encoder import Encoder, InvalidTextError, ModelVersion, Purpose, TokenizedText, Vector
 
 
 class HashEncoder:
@@ -50,34 +41,43 @@ class HashEncoder:
         """Tokens that one sequence may have, special tokens included."""
         return self._max_tokens
 
-    def encode(
-        self, texts: Sequence[str], purpose: Purpose, long_text: LongText = LongText.MEAN_OF_CHUNKS
-    ) -> list[Embedding]:
-        """Return one embedding a text, in order; see Encoder. The purpose makes no difference."""
-        return [self._encode_text(index, text, long_text) for index, text in enumerate(texts)]
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a vector is free of what else is in the batch: it is."""
+        return True
 
-    def _encode_text(self, index: int, text: str, long_text: LongText) -> Embedding:
+    def tokenize(self, texts: Sequence[str], purpose: Purpose) -> list[TokenizedText]:
+        """Return the tokens of each text, in order; see Encoder. The purpose makes no difference."""
+        return [self._tokenize_text(index, text) for index, text in enumerate(texts)]
+
+    def run(self, sequences: Sequence[Sequence[int]]) -> Vector:
+        """Return the vectors of the sequences, (len(sequences), dim); see Encoder."""
+        return np.stack([self._sequence_vector(sequence) for sequence in sequences])
+
+    def _tokenize_text(self, index: int, text: str) -> TokenizedText:
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidTextError(index, error.start) from error
-        words = text.lower().split()
-        token_count = len(words) + 2
-        if token_count > self._max_tokens and long_text is LongText.REJECT:
-            raise TextTooLongError(index, token_count, self._max_tokens)
+        words = [_word_id(word) for word in text.lower().split()]
         size = max(1, self._max_tokens - 2)
         chunks = [words[start : start + size] for start in range(0, len(words), size)] or [[]]
-        kept = chunks[:1] if long_text is LongText.TRUNCATE else chunks
-        vector = _unit(np.sum([self._chunk_vector(chunk) for chunk in kept], axis=0))
-        return Embedding(vector, token_count, truncated=len(kept) < len(chunks))
+        return TokenizedText([[START, *chunk, END] for chunk in chunks], len(words) + 2)
 
-    def _chunk_vector(self, words: Sequence[str]) -> Vector:
-        # The special tokens' own word keeps a text without words from having no direction.
-        return _unit(np.sum([self._word_vector(word) for word in words or [""]], axis=0))
+    def _sequence_vector(self, sequence: Sequence[int]) -> Vector:
+        # The start's own vector keeps a text without words from having no direction.
+        return _unit(np.sum([self._word_vector(word) for word in sequence[1:-1] or [START]], axis=0))
 
-    def _word_vector(self, word: str) -> Vector:
-        seed = int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
-        return _unit(np.random.default_rng(seed).standard_normal(self._dim))
+    def _word_vector(self, word_id: int) -> Vector:
+        return _unit(np.random.default_rng(word_id).standard_normal(self._dim))
+
+
+# The two special tokens around each chunk; word ids have 64 bits and do not meet them.
+START, END = 0, 1
+
+
+def _word_id(word: str) -> int:
+    return int.from_bytes(blake2b(word.encode(), digest_size=8).digest(), "little")
 
 
 def _unit(vector: NDArray[np.floating]) -> Vector:

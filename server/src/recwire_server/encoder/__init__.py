@@ -1,7 +1,8 @@
 """Text to embeddings.
 
-Read in this order: this module (what an encoder is), `onnx` (the encoder that serves), `workers` (the threads
-that it runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
+Read in this order: this module (what an encoder is), `tokenization` (a text becomes sequences of token ids),
+`onnx` (the encoder that serves), `embedding` (sequences' vectors become a text's embedding), `workers` (the threads
+that all of it runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
 
 Errors: `EncoderError` is the root. `TextError` is the caller's to mend, either a `TextTooLongError` or an
 `InvalidTextError`; `ModelFolderError` is the operator's.
@@ -54,6 +55,18 @@ class Embedding:
     truncated: bool
 
 
+@dataclass(frozen=True)
+class TokenizedText:
+    """A text as the model takes it.
+
+    sequences: token ids, one sequence a chunk of the text, each with its special tokens and at most the model's limit
+    long; at least one. token_count: of the whole text as one sequence, prefix and special tokens included.
+    """
+
+    sequences: Sequence[Sequence[int]]
+    token_count: int
+
+
 class EncoderError(Exception):
     """The root of what an encoder raises."""
 
@@ -98,7 +111,7 @@ class ModelFolderError(EncoderError):
 
 
 class Encoder(Protocol):
-    """Makes embeddings. Blocking; safe to call from many threads."""
+    """Makes embeddings in two steps. Blocking; safe to call from many threads."""
 
     @property
     def dim(self) -> int:
@@ -108,12 +121,22 @@ class Encoder(Protocol):
     def model(self) -> ModelVersion:
         """The model that makes the embeddings."""
 
-    def encode(
-        self, texts: Sequence[str], purpose: Purpose, long_text: LongText = LongText.MEAN_OF_CHUNKS
-    ) -> list[Embedding]:
-        """Return one embedding a text, in order.
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that one sequence may have, special tokens included."""
 
-        The same text and purpose give the same vector, whatever else is in `texts`. An empty text is a text
-        of special tokens only. Raises TextTooLongError if `long_text` is REJECT and a text is too long,
-        InvalidTextError for a text that is not Unicode.
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a vector is free of what else is in the batch. If not, every sequence must run alone."""
+
+    def tokenize(self, texts: Sequence[str], purpose: Purpose) -> list[TokenizedText]:
+        """Return the tokens of each text, in order; takes some 20 us for a title.
+
+        An empty text is a text of special tokens only. Raises InvalidTextError for a text that is not Unicode.
+        """
+
+    def run(self, sequences: Sequence[Sequence[int]]) -> Vector:
+        """Return the unit-length vectors of the sequences as one batch, (len(sequences), dim), in order.
+
+        Sequences of other lengths are padded to the longest, so that sequences of near lengths cost least.
         """

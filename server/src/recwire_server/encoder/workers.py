@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from recwire_server.encoder import Embedding, Encoder, LongText, Purpose, TextError
+from recwire_server.encoder.embedding import encode
 
 # Four of the encoder's batches: enough for sorting by length to pay, and a cancelled request of titles gives
 # its thread back within 0.1 s.
@@ -52,7 +53,7 @@ class EncodingWorkers:
         """Return one embedding a text, in order.
 
         When the calling task is cancelled or a text fails, the request's waiting groups never reach the
-        model. Raises as Encoder.encode does, for the first text that fails.
+        model. Raises as encoder.embedding.encode does, for the first text that fails.
         """
         assert self._threads is not None, "used outside of its `async with` block"
         loop = asyncio.get_running_loop()
@@ -76,7 +77,7 @@ class EncodingWorkers:
 
     def _encode_group(self, texts: Sequence[str], start: int, purpose: Purpose, long_text: LongText) -> list[Embedding]:
         try:
-            return self._encoder.encode(texts, purpose, long_text)
+            return encode(self._encoder, texts, purpose, long_text)
         except TextError as error:
             error.text_index += start
             raise

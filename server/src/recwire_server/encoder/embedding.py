@@ -1,0 +1,71 @@
+"""Sequences' vectors become a text's embedding; and the whole way in the calling thread."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recwire_server.encoder import (
+    Embedding,
+    Encoder,
+    LongText,
+    Purpose,
+    TextTooLongError,
+    TokenizedText,
+    Vector,
+)
+
+# Sequences of near length, run together: measured best on the CPU, 568 texts a CPU second against 268
+# unsorted. More would only pad more.
+MAX_BATCH_SIZE = 8
+
+
+def encode(
+    encoder: Encoder, texts: Sequence[str], purpose: Purpose, long_text: LongText = LongText.MEAN_OF_CHUNKS
+) -> list[Embedding]:
+    """Return one embedding a text, in order, made in the calling thread.
+
+    The same text and purpose give the same vector, whatever else is in `texts`. Raises TextTooLongError if
+    `long_text` is REJECT and a text is too long, InvalidTextError for a text that is not Unicode.
+    """
+    tokenized = encoder.tokenize(texts, purpose)
+    kept = [kept_sequences(index, text, long_text, encoder.max_tokens) for index, text in enumerate(tokenized)]
+    vectors = iter(_run(encoder, [sequence for sequences in kept for sequence in sequences]))
+    return [
+        make_embedding(text, [next(vectors) for _ in sequences])
+        for text, sequences in zip(tokenized, kept, strict=True)
+    ]
+
+
+def kept_sequences(
+    text_index: int, text: TokenizedText, long_text: LongText, max_tokens: int
+) -> Sequence[Sequence[int]]:
+    """Return the sequences that a text's embedding is made of. Raises TextTooLongError, see LongText."""
+    if long_text is LongText.TRUNCATE:
+        return text.sequences[:1]
+    if long_text is LongText.REJECT and len(text.sequences) > 1:
+        raise TextTooLongError(text_index, text.token_count, max_tokens)
+    return text.sequences
+
+
+def make_embedding(text: TokenizedText, vectors: Sequence[Vector]) -> Embedding:
+    """Return a text's embedding: the mean of its kept sequences' vectors, each weighing the same, of unit length."""
+    return Embedding(_mean_direction(vectors), text.token_count, truncated=len(vectors) < len(text.sequences))
+
+
+def _run(encoder: Encoder, sequences: Sequence[Sequence[int]]) -> list[Vector]:
+    # Where the vector depends on what else is in the batch, and on padding, each sequence runs alone.
+    batch_size = MAX_BATCH_SIZE if encoder.batch_invariant else 1
+    by_length = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    vectors: dict[int, Vector] = {}
+    for start in range(0, len(by_length), batch_size):
+        batch = by_length[start : start + batch_size]
+        vectors.update(zip(batch, encoder.run([sequences[index] for index in batch]), strict=True))
+    return [vectors[index] for index in range(len(sequences))]
+
+
+def _mean_direction(vectors: Sequence[Vector]) -> Vector:
+    if len(vectors) == 1:
+        return vectors[0]  # of unit length already
+    mean: Vector = np.asarray(np.mean(vectors, axis=0, dtype=np.float32))
+    direction: Vector = mean / np.linalg.norm(mean)
+    return direction
