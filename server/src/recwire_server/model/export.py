@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from recwire_server.model import ModelExportError, Report
 from recwire_server.model.folder import new_model_folder
@@ -25,7 +25,7 @@ from recwire_server.model.manifest import (
     write_manifest,
 )
 from recwire_server.model.recipe import Recipe
-from recwire_server.model.settings import EmbeddingSettings, read_settings
+from recwire_server.model.settings import EmbeddingSettings
 from recwire_server.model.source import Source
 
 # The usual dynamic int8 measures .9935 on MiniLM; far below that a layer was damaged, not rounded.
@@ -38,7 +38,7 @@ def build_model_folder(source: Source, recipe: Recipe, destination: Path, report
     Takes about 12 s for MiniLM, a good part of it to import torch. `report` is called with each step's name
     as the step begins. Needs the export extra. Raises ModelExportError.
     """
-    settings = read_settings(source.folder)
+    settings = recipe.settings
     with (
         new_model_folder(destination) as folder,
         tempfile.TemporaryDirectory(prefix="recwire-export-") as work,
@@ -88,16 +88,27 @@ def _trace(source: Source, work: Path, report: Report) -> Path:
 def _plain_tokenizer(source: Source, settings: EmbeddingSettings) -> Tokenizer:
     """Return the source's tokenizer, cutting at max_tokens, without the padding that some bake in."""
     path = source.folder / TOKENIZER_FILE
-    if path.is_file():
-        tokenizer = Tokenizer.from_file(str(path))
-    else:  # only vocab.txt: transformers knows how to make a tokenizer of it
-        import transformers
-
-        loader: Any = transformers.AutoTokenizer
-        tokenizer = loader.from_pretrained(source.folder).backend_tokenizer
+    tokenizer = Tokenizer.from_file(str(path)) if path.is_file() else _converted_tokenizer(source)
     tokenizer.no_padding()
     tokenizer.enable_truncation(settings.max_tokens)
+    if settings.lower_case:
+        steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
     return tokenizer
+
+
+def _converted_tokenizer(source: Source) -> Tokenizer:
+    """Return the tokenizer that transformers makes of vocab.txt, or vocab.json and merges.txt."""
+    import transformers
+
+    loader: Any = transformers.AutoTokenizer
+    try:
+        return loader.from_pretrained(source.folder).backend_tokenizer
+    except Exception as error:  # transformers raises whatever it likes, at any length
+        cause = textwrap.shorten(str(error), 200)
+        raise ModelExportError(
+            f"{source.origin} has no {TOKENIZER_FILE}, and transformers cannot make one: {cause}"
+        ) from error
 
 
 def _write_graph(original: Path, recipe: Recipe, settings: EmbeddingSettings, destination: Path, report: Report) -> int:

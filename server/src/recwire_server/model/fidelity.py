@@ -44,9 +44,10 @@ def _embed(path: Path, tokenizer: Tokenizer, pooling: str, texts: list[str]) -> 
             "input_ids": ids,
             "attention_mask": np.ones_like(ids),
             "token_type_ids": np.zeros_like(ids),
+            "position_ids": np.arange(ids.shape[1])[np.newaxis],
         }
         output = session.run(None, {name: feeds[name] for name in names})[0][0]
         if output.ndim == 2:
-            output = output.mean(axis=0) if pooling == "mean" else output[0]
+            output = {"mean": output.mean(axis=0), "cls": output[0], "lasttoken": output[-1]}[pooling]
         embeddings.append(output / np.linalg.norm(output))
     return embeddings

@@ -44,7 +44,7 @@ class Manifest:
 
     name: for people. source: as it was named at export. source_hash: SHA-256 of the source's files.
     recipe_key: hash of everything that the export depends on; the same key means the same result.
-    max_tokens: of one sequence, special tokens included. pooling: "mean" or "cls".
+    max_tokens: of one sequence, special tokens included. pooling: "mean", "cls" or "lasttoken".
     query_prefix, document_prefix: put before a text by what it is embedded for.
     quantization_target: the processor family that the integer weights suit; empty for fp32.
     batch_invariant: whether a vector is free of what else is in the batch; if not, sequences must run alone.

@@ -9,6 +9,7 @@ from importlib import metadata
 
 from recwire_server.model import ModelExportError
 from recwire_server.model.quantization import detect_quantization_target
+from recwire_server.model.settings import EmbeddingSettings
 from recwire_server.model.source import Source
 
 # Raised whenever the pipeline would make another folder from the same source and tools.
@@ -38,6 +39,7 @@ class Recipe:
     source_hash: str
     precision: Precision
     quantization_target: str
+    settings: EmbeddingSettings
     tool_versions: Mapping[str, str]
 
     @property
@@ -47,13 +49,13 @@ class Recipe:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def make_recipe(source: Source, precision: Precision) -> Recipe:
+def make_recipe(source: Source, precision: Precision, settings: EmbeddingSettings) -> Recipe:
     """Return the recipe for this machine and the installed tools.
 
     Imports none of the tools. Raises ModelExportError if one is missing.
     """
     target = detect_quantization_target() if precision is Precision.INT8 else ""
-    return Recipe(source.content_hash(), precision, target, _tool_versions())
+    return Recipe(source.content_hash(), precision, target, settings, _tool_versions())
 
 
 def _tool_versions() -> dict[str, str]:
