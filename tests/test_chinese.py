@@ -116,8 +116,8 @@ def test_e5_gets_its_prefixes(e5_model):
 
 
 def test_who_looked_at_electronics_gets_electronics(client):
-    """Someone who looked at a laptop, a phone, a watch, a backpack and headphones gets a laptop stand and other electronics,
-    above fruit, kitchenware and garden items."""
+    """Someone who looked at a laptop, a phone, a watch, a backpack and headphones gets a laptop stand and other
+    electronics, above fruit, kitchenware and garden items."""
     client.update_user("小明", [Event(event_id=text, text=text) for text in LOOKED_AT])
 
     answer = client.recommend("小明", limit=30)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,8 @@ STRANGE_TEXTS = {
     "32 KiB of 的": "的" * 10_922,
     "32 KiB of spaces": " " * 32_768,
     "32 KiB of emoji": "😀" * 8_192,
+    "32 KiB of accents": "e\u0301" * 10_922,
+    "32 KiB of ligatures of 18 letters": "\ufdfa" * 10_922,
 }
 
 
@@ -141,6 +144,17 @@ def test_strange_text_has_a_direction(family, text, make_model):
     vectors = embed(make_model(family).encoder, [text, "red shoes"])
 
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+@every_family
+def test_tokenizing_takes_time_in_proportion(family, make_model):
+    """The longest texts that a request may hold are tokenized within half a CPU second each, whatever they hold."""
+    encoder = make_model(family).encoder
+
+    for text in (text for name, text in STRANGE_TEXTS.items() if name.startswith("32 KiB")):
+        begin = time.process_time()
+        encoder.tokenize([text], Purpose.QUERY)
+        assert time.process_time() - begin < 0.5
 
 
 @pytest.mark.parametrize("text", STRANGE_TEXTS.values(), ids=STRANGE_TEXTS)
