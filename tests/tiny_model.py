@@ -86,7 +86,11 @@ def _xlm_roberta_tokenizer() -> PreTrainedTokenizerFast:
 def _gpt2_tokenizer() -> PreTrainedTokenizerFast:
     end = "<|endoftext|>"
     return PreTrainedTokenizerFast(
-        tokenizer_object=_byte_level([end]), bos_token=end, eos_token=end, model_max_length=MAX_TOKENS
+        tokenizer_object=_byte_level([end]),
+        bos_token=end,
+        eos_token=end,
+        model_max_length=MAX_TOKENS,
+        model_input_names=["input_ids", "attention_mask"],  # GPT-2 would add a word's vector for a token type
     )
 
 
