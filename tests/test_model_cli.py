@@ -51,7 +51,10 @@ def test_pooling_and_prefixes_are_options(run, tmp_path):
 
     assert run(*command, "--pooling", "cls").stdout.startswith("exported: ")
     assert run(*command, "--pooling", "cls").stdout.startswith("up to date: ")
-    assert run(*command, "--pooling", "mean", "--document-prefix", "d: ").stdout.startswith("exported: ")
+    other = run(*command, "--pooling", "mean", "--document-prefix", "d: ").stdout
+
+    assert other.startswith("exported: ")
+    assert "prefixes 'q: ' and 'd: '" in other
 
     shown = " ".join(run("show", str(out)).stdout.split())
     assert "pooling mean query prefix 'q: ' document prefix 'd: '" in shown

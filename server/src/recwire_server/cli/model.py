@@ -58,9 +58,11 @@ def export(
     with _one_line_errors(), StepProgress() as progress:
         exported = export_model(source, precision, out, default_cache_dir(os.environ), progress.begin, overrides)
     manifest = exported.manifest
+    prefixes = manifest.query_prefix, manifest.document_prefix
     typer.echo(
         f"{'up to date' if exported.up_to_date else 'exported'}: {exported.folder} ({manifest.name}, "
-        f"{manifest.precision}, version {manifest.version}, mean cosine {manifest.fidelity.mean_cosine:.4f})"
+        f"{manifest.precision}, version {manifest.version}, mean cosine {manifest.fidelity.mean_cosine:.4f}"
+        f"{', prefixes {!r} and {!r}'.format(*prefixes) if any(prefixes) else ''})"
     )
 
 

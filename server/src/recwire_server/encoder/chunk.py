@@ -14,7 +14,7 @@ class Span(NamedTuple):
 
 
 def cut_evenly(text: str, tokens: Sequence[Span], max_chunk_tokens: int) -> list[range]:
-    """Return the tokens of each chunk, in order: as few chunks as can be, of nearly the same length.
+    """Return the tokens of each chunk, in order: as few chunks as words allow, of nearly the same length.
 
     Each chunk weighs the same in the text's embedding, so a short last one would count far too much. A chunk
     ends between words where there is such a place within half a chunk; else, as in scripts without spaces,

@@ -85,8 +85,8 @@ def _pooling_mode(path: Path) -> str:
     modes = config.get("pooling_mode")
     if modes is None:  # before sentence-transformers 5.4: one flag a mode
         names = {"mean_tokens": "mean", "cls_token": "cls"}
-        flags = [key.removeprefix("pooling_mode_") for key, value in config.items() if value and "_mode_" in key]
-        modes = [names.get(flag, flag) for flag in flags]
+        chosen = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
+        modes = [names.get(flag, flag) for flag in (key.removeprefix("pooling_mode_") for key in chosen)]
     mode = modes if isinstance(modes, str) else " + ".join(modes)
     if mode not in POOLING_MODES:
         raise ModelExportError(
