@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import onnxruntime
 
 from recwire_server.encoder import ModelFolderError, ModelVersion, Purpose, TokenizedText, Vector
+from recwire_server.encoder.padding import padded
 from recwire_server.encoder.tokenization import Tokenization
 from recwire_server.model.manifest import EXPORT_HINT, MODEL_FILE, TOKENIZER_FILE, Manifest, load_manifest
 
@@ -34,9 +34,7 @@ class OnnxEncoder:
         prefixes = {Purpose.QUERY: manifest.query_prefix, Purpose.DOCUMENT: manifest.document_prefix}
         try:
             tokenization = Tokenization.load(model_dir / TOKENIZER_FILE, manifest.max_tokens, prefixes)
-            session = onnxruntime.InferenceSession(
-                model_dir / MODEL_FILE, _session_options(intra_op_threads), providers=["CPUExecutionProvider"]
-            )
+            session = open_session(str(model_dir / MODEL_FILE), intra_op_threads)
         except Exception as error:  # both raise plain Exception for content they cannot use
             raise ModelFolderError(f"{model_dir} cannot be loaded: {error}; {EXPORT_HINT}") from error
         return cls(manifest, tokenization, session)
@@ -67,14 +65,19 @@ class OnnxEncoder:
 
     def run(self, sequences: Sequence[Sequence[int]]) -> Vector:
         """Return the vectors of the sequences as one batch, (len(sequences), dim); see Encoder."""
-        shape = (len(sequences), max(map(len, sequences)))
-        ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = sequence
-            mask[row, : len(sequence)] = 1
-        (embeddings,) = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
-        result: Vector = embeddings
-        return result
+        return run_session(self._session, sequences)
+
+
+def open_session(model: str | bytes, intra_op_threads: int = 1) -> Any:
+    """Return a session of a model with pooling: a file's path, or its content."""
+    return onnxruntime.InferenceSession(model, _session_options(intra_op_threads), providers=["CPUExecutionProvider"])
+
+
+def run_session(session: Any, sequences: Sequence[Sequence[int]]) -> Vector:
+    """Return the vectors of the sequences as one batch, (len(sequences), dim)."""
+    (embeddings,) = session.run(["embedding"], padded(sequences))
+    result: Vector = embeddings
+    return result
 
 
 def _session_options(intra_op_threads: int) -> Any:
