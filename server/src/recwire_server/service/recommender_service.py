@@ -9,9 +9,10 @@ import grpc
 from recwire.v1 import recommendation_pb2
 from recwire.v1 import recommender_service_pb2 as pb
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceServicer
-from recwire_server.encoder import Encoder, LongText, Purpose
+from recwire_server.encoder import Encoder, LongText, Priority, Purpose
 from recwire_server.recommendation import Options, UserTarget
 from recwire_server.recommender import Recommender
+from recwire_server.service.deadline import deadline_s
 from recwire_server.service.event_message import event_from
 from recwire_server.service.field import FieldCheck
 from recwire_server.service.recommendation_message import (
@@ -39,13 +40,18 @@ class RecommenderService(RecommenderServiceServicer):
         self._encoder = encoder
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        return await self._embed(request, Priority.INTERACTIVE, context)
+
+    async def _embed(self, request: pb.EmbedRequest, priority: Priority, context: Context) -> pb.EmbedResponse:
         check = FieldCheck(self._encoder.dim)
         check.count("texts", request.texts, 1, MAX_TEXTS)
         texts = [check.text(f"texts[{i}]", text) for i, text in enumerate(request.texts)]
         purpose = check.enum("purpose", request.purpose, _EmbedPurpose)
         long_text = check.enum("long_text", request.long_text, _LongText)
         check.finish()
-        embeddings = await self._recommender.embed(texts, PURPOSES[purpose], LONG_TEXTS[long_text])
+        embeddings = await self._recommender.embed(
+            texts, PURPOSES[purpose], LONG_TEXTS[long_text], priority, deadline_s(context)
+        )
         return pb.EmbedResponse(
             embeddings=[
                 pb.Embedding(
@@ -69,7 +75,7 @@ class RecommenderService(RecommenderServiceServicer):
         if request.HasField("recommend"):
             options = options_from(request.recommend, "recommend", check)
         check.finish()
-        update = await self._recommender.update_user(user_id, events)
+        update = await self._recommender.update_user(user_id, events, deadline_s(context))
         response = pb.UpdateUserResponse(
             revision=update.revision,
             applied_count=update.applied_count,
@@ -86,7 +92,7 @@ class RecommenderService(RecommenderServiceServicer):
         target = target_from(request, time.time_ns(), check)
         options = options_from(request.options, "options", check)
         check.finish()
-        answer = await self._recommender.recommend(target, options, _revision_wait_s(context))
+        answer = await self._recommender.recommend(target, options, _revision_wait_s(context), deadline_s(context))
         return answer_message(answer, self._encoder.model)
 
 

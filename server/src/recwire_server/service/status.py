@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as details_pb
 from google.rpc.status_pb2 import Status
 
-from recwire_server.encoder import TextError, TextTooLongError
+from recwire_server.encoder import DeadlineError, OverloadedError, StoppedError, TextError, TextTooLongError
 from recwire_server.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -29,6 +29,7 @@ STORE_RETRY_DELAY_S = 5.0
 MAX_VIOLATIONS = 16
 MAX_MESSAGE_BYTES = 1_000  # as it travels: gRPC writes each byte of a character beyond ASCII as three (%E6)
 MAX_FIELD_BYTES = 100
+STOPPED_RETRY_DELAY_S = 1.0  # another server is free at once
 
 
 def status_of(error: Exception) -> Status | None:
@@ -60,6 +61,14 @@ def status_of(error: Exception) -> Status | None:
         case UnavailableError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.UNAVAILABLE, error.reason, str(error), retry)
+        case OverloadedError():
+            retry = _retry_info(error.retry_delay_s)
+            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", str(error), retry)
+        case DeadlineError():
+            return _status(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", str(error))
+        case StoppedError():
+            retry = _retry_info(STOPPED_RETRY_DELAY_S)
+            return _status(grpc.StatusCode.UNAVAILABLE, "DRAINING", str(error), retry)
         case StoreError():
             retry = _retry_info(STORE_RETRY_DELAY_S)
             return _status(grpc.StatusCode.UNAVAILABLE, "STORE_WRITE_FAILED", str(error), retry)
