@@ -14,6 +14,7 @@ from recwire.v1 import recommender_service_pb2 as recommender
 from recwire.v1 import user_service_pb2 as user
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire.v1.user_service_pb2_grpc import UserServiceStub
+from recwire_server.encoder import Vector
 from recwire_server.testing import HashEncoder
 
 NOT_UTF8 = b"\xff\xfe"
@@ -94,7 +95,7 @@ def test_rpcs_that_are_not_served_yet_are_unimplemented(hash_server):
 class FaultyEncoder(HashEncoder):
     """An encoder with a bug."""
 
-    def encode(self, *_: object, **__: object) -> list[object]:
+    def run(self, *_: object) -> Vector:
         raise ZeroDivisionError("the secret of the encoder")
 
 

@@ -113,6 +113,11 @@ class Batcher:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
+    @property
+    def queue_size(self) -> int:
+        """How many sequences wait."""
+        return len(self._queue)
+
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs. Raises StoppedError after the block."""
         queued = [sequence for job in jobs for sequence in job.queued]
@@ -133,12 +138,16 @@ class Batcher:
                 self._queue.remove(sequence)
         self._offer_room()
 
-    def extend(self, job: Job, priority: Priority, deadline_s: float) -> None:
-        """Let a job be done in the better of its class and this, by the later of its deadline and this."""
+    def extend(self, job: Job, priority: Priority, deadline_s: float) -> bool:
+        """Let a job be done in the better of its class and this, by the later of its deadline and this; return whether
+        it is not too late for that, its deadline having passed."""
         with self._changed:
+            if job.queued[0].deadline_s <= time.monotonic():
+                return False
             for sequence in job.queued:
                 sequence.deadline_s = max(sequence.deadline_s, deadline_s)
                 self._queue.promote(sequence, priority)
+            return True
 
     def check_admission(self, size: int, deadline_s: float) -> None:
         """Raise OverloadedError if `size` more interactive sequences are too many, or come too late."""

@@ -50,6 +50,16 @@ class Embedder:
         }
 
     @property
+    def in_flight_size(self) -> int:
+        """How many texts wait for the model or are in it."""
+        return len(self._in_flight)
+
+    @property
+    def queue_size(self) -> int:
+        """How many sequences wait for the model."""
+        return self._batcher.queue_size
+
+    @property
     def cache_stats(self) -> CacheStats:
         """What the cache has done so far."""
         return self._cache.stats
@@ -125,27 +135,27 @@ class Embedder:
         if not new:
             return
         tokenized = await self._tokenize(new, request.purpose)
-        jobs: dict[bytes, _InFlight] = {}
+        begun: list[_InFlight] = []
         for text, tokens in zip(new, tokenized, strict=True):
             if self._join(request, text, priority):  # begun for another request in the meantime
                 continue
             sequences = kept_sequences(text.index, tokens, request.long_text, self._encoder.max_tokens)
-            job = Job(sequences, priority, request.deadline_s, partial(self._done, text.key))
-            jobs[text.key] = _InFlight(tokens, job)
+            in_flight = _InFlight(text.key, tokens)
+            in_flight.job = Job(sequences, priority, request.deadline_s, partial(self._done, in_flight))
+            begun.append(in_flight)
         if priority is Priority.INTERACTIVE:
-            size = sum(len(in_flight.job.queued) for in_flight in jobs.values())
+            size = sum(len(in_flight.job.queued) for in_flight in begun)
             self._batcher.check_admission(size, request.deadline_s)
-        self._batcher.submit([in_flight.job for in_flight in jobs.values()])
-        self._in_flight |= jobs
-        for key, in_flight in jobs.items():
-            request.wait_for(key, in_flight)
+        self._batcher.submit([in_flight.job for in_flight in begun])
+        for in_flight in begun:
+            self._in_flight[in_flight.key] = in_flight
+            request.wait_for(in_flight)
 
     def _join(self, request: "_Request", text: "_Text", priority: Priority) -> bool:
         """Let the request have what is made or being made already; return whether it is."""
         in_flight = self._in_flight.get(text.key)
-        if in_flight is not None:
-            self._batcher.extend(in_flight.job, priority, request.deadline_s)
-            request.wait_for(text.key, in_flight)
+        if in_flight is not None and self._batcher.extend(in_flight.job, priority, request.deadline_s):
+            request.wait_for(in_flight)
             return True
         embedding = self._cache.peek(text.key)
         if embedding is not None:
@@ -163,9 +173,9 @@ class Embedder:
             error.text_index = texts[error.text_index].index
             raise
 
-    def _done(self, key: bytes, outcome: list[Vector] | Exception) -> None:
+    def _done(self, in_flight: "_InFlight", outcome: list[Vector] | Exception) -> None:
         """Hand a text's outcome to all who wait for it."""
-        in_flight = self._in_flight.pop(key)
+        self._forget(in_flight)
         result: Embedding | Exception
         if isinstance(outcome, Exception):
             self._batcher.withdraw(in_flight.job)  # what is left of a text of several sequences
@@ -173,16 +183,20 @@ class Embedder:
         else:
             result = make_embedding(in_flight.tokenized, outcome)
             result.vector.flags.writeable = False  # all who ask get the same one
-            self._cache.put(key, result)
+            self._cache.put(in_flight.key, result)
         for request in in_flight.requests:
-            request.take(key, result)
+            request.take(in_flight.key, result)
+
+    def _forget(self, in_flight: "_InFlight") -> None:
+        if self._in_flight.get(in_flight.key) is in_flight:  # another has its place where its deadline passed
+            del self._in_flight[in_flight.key]
 
     def _leave(self, request: "_Request") -> None:
         """Drop what only this request waited for; nothing, if it has all that it asked for."""
-        for key, in_flight in request.begun.items():
+        for in_flight in request.begun:
             in_flight.requests.remove(request)
-            if not in_flight.requests and self._in_flight.get(key) is in_flight:
-                del self._in_flight[key]
+            if not in_flight.requests and not in_flight.job.is_over:
+                self._forget(in_flight)
                 self._batcher.withdraw(in_flight.job)
         if request.ready.done() and not request.ready.cancelled():
             request.ready.exception()  # seen, where another error went first
@@ -213,13 +227,13 @@ class _Request:
         self.deadline_s = deadline_s
         self.size_bytes = sum(text.size_bytes for text in texts)
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.begun: dict[bytes, _InFlight] = {}
+        self.begun: list[_InFlight] = []
         self.embeddings: dict[bytes, Embedding] = {}
 
-    def wait_for(self, key: bytes, in_flight: "_InFlight") -> None:
+    def wait_for(self, in_flight: "_InFlight") -> None:
         """Wait for a text."""
         in_flight.requests.append(self)
-        self.begun[key] = in_flight
+        self.begun.append(in_flight)
 
     def take(self, key: bytes, result: Embedding | Exception) -> None:
         """Take a text's outcome."""
@@ -236,11 +250,12 @@ class _Request:
 class _InFlight:
     """A text on its way through the model, and the requests that wait for it."""
 
-    __slots__ = ("job", "requests", "tokenized")
+    __slots__ = ("job", "key", "requests", "tokenized")
+    job: Job
 
-    def __init__(self, tokenized: TokenizedText, job: Job) -> None:
+    def __init__(self, key: bytes, tokenized: TokenizedText) -> None:
+        self.key = key
         self.tokenized = tokenized
-        self.job = job
         self.requests: list[_Request] = []
 
 
