@@ -1,6 +1,8 @@
 """The rpcs of RecommenderService."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from enum import IntEnum
 from typing import Any
 
@@ -21,6 +23,8 @@ from recwire_server.service.recommendation_message import (
     options_from,
     target_from,
 )
+from recwire_server.service.status import stream_error
+from recwire_server.service.stream import answer_in_order
 
 MAX_TEXTS = 256
 MAX_EVENTS = 256
@@ -33,7 +37,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RecommenderService(RecommenderServiceServicer):
-    """Embed, UpdateUser, Recommend."""
+    """Embed, EmbedStream, UpdateUser, Recommend."""
 
     def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
         self._recommender = recommender
@@ -41,6 +45,20 @@ class RecommenderService(RecommenderServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         return await self._embed(request, Priority.INTERACTIVE, context)
+
+    async def EmbedStream(
+        self, requests: AsyncIterator[pb.EmbedStreamRequest], context: Context
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        async def answer(message: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
+            response = await self._embed(message.request, Priority.BULK, context)
+            return pb.EmbedStreamResponse(response=response)
+
+        def refusal(error: Exception) -> pb.EmbedStreamResponse:
+            return pb.EmbedStreamResponse(error=stream_error(error, "RecommenderService/EmbedStream"))
+
+        async with aclosing(answer_in_order(requests, answer, refusal)) as responses:
+            async for response in responses:
+                yield response
 
     async def _embed(self, request: pb.EmbedRequest, priority: Priority, context: Context) -> pb.EmbedResponse:
         check = FieldCheck(self._encoder.dim)

@@ -1,6 +1,8 @@
 """Errors to gRPC status codes, in one table."""
 
+import logging
 import math
+import uuid
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
@@ -11,6 +13,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as details_pb
 from google.rpc.status_pb2 import Status
 
+from recwire.v1.stream_pb2 import StreamError
 from recwire_server.encoder import DeadlineError, OverloadedError, StoppedError, TextError, TextTooLongError
 from recwire_server.errors import (
     InvalidRequestError,
@@ -21,6 +24,8 @@ from recwire_server.errors import (
     Violation,
 )
 from recwire_server.store import StoreError
+
+logger = logging.getLogger(__name__)
 
 DOMAIN = "recwire"
 # A store that cannot write (a full disk, say) needs a person: asking sooner only adds load.
@@ -75,10 +80,33 @@ def status_of(error: Exception) -> Status | None:
     return None
 
 
-def internal_status(incident_id: str) -> Status:
-    """Return what a caller is told of our bug: the id under which the log has the cause."""
+def told_of(error: Exception, rpc: str) -> Status:
+    """Return what a caller is told of any error: of our bug, the id under which the log has the cause."""
+    status = status_of(error)
+    if status is not None:
+        return status
+    incident_id = uuid.uuid4().hex[:12]
+    logger.error("incident %s in %s", incident_id, rpc, exc_info=error)
     message = f"internal error; the server's log has the cause under incident {incident_id}"
     return _status(grpc.StatusCode.INTERNAL, "INTERNAL", message)
+
+
+def stream_error(error: Exception, rpc: str) -> StreamError:
+    """Return what a caller is told of an error of one message of a stream: the same as `told_of`."""
+    status = told_of(error, rpc)
+    told = StreamError(code=status.code, message=status.message)
+    info, retry = details_pb.ErrorInfo(), details_pb.RetryInfo()
+    bad_request, precondition = details_pb.BadRequest(), details_pb.PreconditionFailure()
+    for detail in status.details:
+        if detail.Unpack(info):
+            told.reason = info.reason
+        elif detail.Unpack(bad_request):
+            told.fields.extend(violation.field for violation in bad_request.field_violations)
+        elif detail.Unpack(precondition):
+            told.fields.extend(violation.subject for violation in precondition.violations)
+        elif detail.Unpack(retry):
+            told.retry_delay.CopyFrom(retry.retry_delay)
+    return told
 
 
 def _status(code: grpc.StatusCode, reason: str, message: str, *details: Message) -> Status:
