@@ -8,7 +8,9 @@ import grpc
 import pytest
 from conftest import RunningServer, StartServer
 from gated_encoder import PATIENCE_S, GatedEncoder
+from scripted_server import Caller
 
+import recwire
 from recwire.v1 import recommender_service_pb2 as pb
 from recwire.v1.admin_service_pb2 import GetServerInfoRequest
 from recwire.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -18,7 +20,7 @@ from recwire_server.encoder.embedding import encode
 from recwire_server.service.stream import MAX_IN_WORK, MAX_IN_WORK_BYTES, answer_in_order
 from recwire_server.testing import HashEncoder
 
-IN_TRANSPORT = 4  # answers of 1 MiB that gRPC holds between the server and a reader who does not read
+AHEAD_OF_READER = 7  # requests: four in work, and a few answers in gRPC's hands
 EMBED_STREAM = "/recwire.v1.RecommenderService/EmbedStream"
 
 
@@ -123,14 +125,15 @@ def test_a_slow_reader_does_not_fill_the_server(start_server: StartServer):
     encoder = WideEncoder()
     server = start_server(encoder, embedding_cache_bytes=0)
     requests = (message(*(f"{m} {n % 4}" for n in range(256))) for m in range(500))
-    with grpc.insecure_channel(server.address, [("grpc.max_receive_message_length", -1)]) as channel:
+    # The client's window stays at its first 64 KiB, where gRPC would let a good connection's grow to some MiB.
+    with grpc.insecure_channel(server.address, [("grpc.http2.bdp_probe", 0)]) as channel:
         stream = RecommenderServiceStub(channel).EmbedStream(requests, timeout=PATIENCE_S)
         for answered in range(1, 4):
             next(stream)
             for n in range(200):  # time enough for a server that would run ahead
                 server.client.embed([f"meanwhile {answered} {n}"])
             taken = (encoder.text_count - answered * 200) / 4  # of each request, its 4 different texts reach the model
-            assert taken <= answered + MAX_IN_WORK + IN_TRANSPORT
+            assert taken <= answered + AHEAD_OF_READER
         stream.cancel()
 
 
@@ -152,6 +155,33 @@ def test_what_nobody_waits_for_is_dropped(timeout_s, start_server: StartServer):
         encoder.open()
         RecommenderServiceStub(channel).Embed(pb.EmbedRequest(texts=["after"]))
     assert encoder.batches[1:] == [encoder.texts("after")]
+
+
+CLIENTS = pytest.mark.parametrize("client_class", [recwire.Client, recwire.AsyncClient])
+
+
+@CLIENTS
+def test_the_client_streams_what_embed_returns(client_class, hash_server):
+    """Any number of texts, the same vectors."""
+    texts = [f"text {n} {'word ' * (n % 40)}" for n in range(1_000)]
+    with Caller(client_class, hash_server.address) as call:
+        streamed = call("embed_stream", texts)
+    at_once = [
+        vector
+        for start in range(0, 1_000, 250)
+        for vector in hash_server.client.embed(texts[start : start + 250]).vectors
+    ]
+    assert [one.vector.tobytes() for one in streamed] == [vector.tobytes() for vector in at_once]
+
+
+@CLIENTS
+def test_the_client_waits_for_an_answer_as_long_as_it_was_told(client_class, start_server):
+    """Then DeadlineExceededError is raised, and the server drops the stream."""
+    encoder = GatedEncoder()
+    with Caller(client_class, start_server(encoder).address) as call:
+        with pytest.raises(recwire.DeadlineExceededError, match=r"no answer within 0\.1 s"):
+            call("embed_stream", ["text"], timeout_s=0.1)
+        encoder.open()
 
 
 async def endless(counter: list[int], size_bytes: int) -> AsyncIterator[pb.EmbedStreamRequest]:
