@@ -78,8 +78,9 @@ class Batcher:
         self.max_queue_size = max_queue_size
         self._max_bulk_size = BULK_BATCHES * self._max_batch_size * worker_count
         self._queue = SequenceQueue(self._max_batch_size, max_batch_tokens)
-        self._changed = threading.Condition()  # guards the queue and the two below
-        self._idle_count = 0
+        self._lock = threading.Lock()  # guards the queue and the three below
+        self._idle: list[threading.Lock] = []  # what each idle thread waits for; the last to fall idle is last
+        self._free_count = 0  # threads that look for work: the idle ones, and those that are waking up
         self._is_open = False
         self._bulk_turn = asyncio.Lock()
         self._bulk_room = asyncio.Event()
@@ -102,10 +103,12 @@ class Batcher:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._changed:
+        with self._lock:
             self._is_open = False
             waiting = self._queue.clear()
-            self._changed.notify_all()
+            woken, self._idle = self._idle, []
+        for wake in woken:
+            wake.release()
         self._bulk_room.set()
         for sequence in waiting:
             sequence.answer(StoppedError("the server is stopping"))
@@ -122,18 +125,20 @@ class Batcher:
         """Queue jobs. Raises StoppedError after the block."""
         queued = [sequence for job in jobs for sequence in job.queued]
         now_s = time.monotonic()
-        with self._changed:
+        with self._lock:
             if not self._is_open:
                 raise StoppedError("the server is stopping")
             for sequence in queued:
                 self._queue.put(sequence, now_s)
-            if self._idle_count:
-                self._changed.notify(min(self._idle_count, len(queued)))
+            # The last to fall idle is woken first: the model is still in its core's caches.
+            woken = [self._idle.pop() for _ in range(min(len(self._idle), len(queued)))]
+        for wake in woken:
+            wake.release()
 
     def withdraw(self, job: Job) -> None:
         """Drop what of a job has not reached the model; nobody waits for it any more."""
         job.is_over = True
-        with self._changed:
+        with self._lock:
             for sequence in job.queued:
                 self._queue.remove(sequence)
         self._offer_room()
@@ -141,7 +146,7 @@ class Batcher:
     def extend(self, job: Job, priority: Priority, deadline_s: float) -> bool:
         """Let a job be done in the better of its class and this, by the later of its deadline and this; return whether
         it is not too late for that, its deadline having passed."""
-        with self._changed:
+        with self._lock:
             if job.queued[0].deadline_s <= time.monotonic():
                 return False
             for sequence in job.queued:
@@ -176,7 +181,9 @@ class Batcher:
 
     def _work(self) -> None:
         """Run batches until the end; on a thread of its own."""
-        while (batch := self._next_batch()) is not None:
+        wake = threading.Lock()
+        wake.acquire()
+        while (batch := self._next_batch(wake)) is not None:
             begin_s = time.perf_counter()
             outcome: Vector | Exception = StoppedError()  # for a batch that is empty
             if batch.sequences:
@@ -186,22 +193,34 @@ class Batcher:
                     outcome = error
             self._loop.call_soon_threadsafe(self._deliver, batch, outcome, time.perf_counter() - begin_s)
 
-    def _next_batch(self) -> Batch | None:
-        """Wait for the next batch and return it; None at the end."""
-        with self._changed:
-            self._idle_count += 1
-            while self._is_open:
+    def _next_batch(self, wake: threading.Lock) -> Batch | None:
+        """Wait for the next batch and return it; None at the end. wake: held; released to wake this thread."""
+        with self._lock:
+            self._free_count += 1
+        while True:
+            wait_s = -1.0  # for as long as it takes
+            with self._lock:
+                if not self._is_open:
+                    return None
                 if len(self._queue):
                     now_s = time.monotonic()
                     wait_s = self._queue.wait_s(self._max_batch_wait_s, now_s) if self._max_batch_wait_s else 0.0
                     if not wait_s:
-                        batch = self._queue.take(now_s, self._idle_count)
-                        self._idle_count -= 1
+                        batch = self._queue.take(now_s, self._free_count)
+                        self._free_count -= 1
                         return batch
-                    self._changed.wait(wait_s)
-                else:
-                    self._changed.wait()
-            return None
+                self._idle.append(wake)
+            if not wake.acquire(timeout=wait_s):
+                self._stay_awake(wake)
+
+    def _stay_awake(self, wake: threading.Lock) -> None:
+        """Leave the idle threads; `wake` is held again on return, whether or not somebody has just released it."""
+        with self._lock:
+            is_idle = wake in self._idle
+            if is_idle:
+                self._idle.remove(wake)
+        if not is_idle:
+            wake.acquire()
 
     def _deliver(self, batch: Batch, outcome: Vector | Exception, run_s: float) -> None:
         self._offer_room()
