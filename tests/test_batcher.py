@@ -179,6 +179,33 @@ async def test_a_large_request_runs_as_bulk_work():
     np.testing.assert_array_equal(embedding.vector, encode(HashEncoder(), [LARGE], QUERY)[0].vector)
 
 
+async def test_bulk_requests_take_turns():
+    """A small import does not wait for the end of a large one."""
+    encoder = GatedEncoder()
+    encoder.open()
+    async with running_embedder(encoder) as embedder:
+        large = asyncio.create_task(embedder.embed([f"large {n}" for n in range(5_000)], QUERY, priority=BULK))
+        await encoder.reached(1)
+        await embedder.embed([f"small {n}" for n in range(20)], QUERY, priority=BULK)
+        assert not large.done()
+        await large
+
+
+async def test_large_requests_of_callers_who_wait_are_bounded_too():
+    """They are refused when as many texts wait for room as may wait in the queue, where an import waits on."""
+    encoder = GatedEncoder()
+    async with running_embedder(encoder, max_queue_size=100) as embedder:
+        texts = [f"{n} {'word ' * 200}" for n in range(100)]
+        tasks = [asyncio.create_task(embedder.embed(texts, QUERY))]
+        await encoder.reached(1)
+        with pytest.raises(OverloadedError, match="texts wait for room in the queue and 100 more came"):
+            await embedder.embed([f"more {text}" for text in texts], QUERY)
+        tasks.append(asyncio.create_task(embedder.embed(["bulk", *texts], QUERY, priority=BULK)))
+        await begun(*tasks)
+        encoder.open()
+        assert [len(embeddings) for embeddings in await asyncio.gather(*tasks)] == [100, 101]
+
+
 async def test_bulk_work_waits_for_room():
     """Of a large import only a few batches are in the queue at a time."""
     encoder = GatedEncoder()

@@ -14,8 +14,9 @@ from recwire_server.encoder.queue import Batch, QueuedSequence, SequenceQueue
 
 # Bulk work that waits, in batches a worker: enough for near lengths to meet, few enough to give up at once.
 BULK_BATCHES = 8
-# What the newest batch weighs in the estimate of how fast the encoder is: the last dozen decides.
-SPEED_WEIGHT = 0.1
+# What a batch that was slower than the estimate weighs in it. A faster one counts at once: the first batches are slow,
+# and nobody is to be refused for that.
+SLOWER_WEIGHT = 0.1
 MIN_RETRY_DELAY_S = 0.05  # while no batch has been timed yet, and so that nobody asks again in a tight loop
 
 
@@ -156,7 +157,7 @@ class Batcher:
 
     def check_admission(self, size: int, deadline_s: float) -> None:
         """Raise OverloadedError if `size` more interactive sequences are too many, or come too late."""
-        waiting = self._queue.size(Priority.INTERACTIVE)
+        waiting = self._queue.size(Priority.INTERACTIVE)  # without the lock: the threads only make it less
         delay_s = self._queue.token_count(Priority.INTERACTIVE) * self._s_per_token / self._worker_count
         if waiting and waiting + size > self.max_queue_size:
             description = f"{waiting:,} texts wait for the encoder and {size:,} more came; the limit is"
@@ -229,8 +230,9 @@ class Batcher:
         if not batch.sequences:
             return
         if not isinstance(outcome, Exception):
-            speed = run_s / (len(batch.sequences) * len(batch.sequences[-1].tokens))
-            self._s_per_token += SPEED_WEIGHT * (speed - self._s_per_token) if self._s_per_token else speed
+            s_per_token = run_s / (len(batch.sequences) * len(batch.sequences[-1].tokens))
+            is_slower = 0 < self._s_per_token < s_per_token
+            self._s_per_token += (SLOWER_WEIGHT if is_slower else 1) * (s_per_token - self._s_per_token)
         for row, sequence in enumerate(batch.sequences):
             # A copy, which does not keep the whole batch in memory.
             sequence.answer(outcome if isinstance(outcome, Exception) else outcome[row].copy())
