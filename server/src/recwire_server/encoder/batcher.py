@@ -56,9 +56,10 @@ class Batcher:
     """Runs jobs through one encoder in batches, on `worker_count` threads.
 
     Use it as `async with`; the threads live as long as the block, and what waits at its end fails with StoppedError.
-    A thread that is free takes what waits at once, or with max_batch_wait_s (from the first sequence on) when a batch
-    is full; see SequenceQueue. max_queue_size: interactive sequences that may wait; more are refused. Bulk work waits
-    in `room` for its turn instead. Belongs to the event loop; what it shares with the threads is behind a lock.
+    A thread that is free takes a batch of what waits (see SequenceQueue) at once; with max_batch_wait_s it lets the
+    batch fill for so long, from its first sequence on. max_queue_size: interactive sequences that may wait; more are
+    refused. Bulk work waits in `room` for its turn instead. Belongs to the event loop; what it shares with the threads
+    is behind a lock.
     """
 
     def __init__(

@@ -78,7 +78,7 @@ class Embedder:
         priority: interactive work is refused with OverloadedError when too much waits or the deadline cannot be met;
         bulk work waits. A request of more than MAX_INTERACTIVE_BYTES runs behind other interactive work in any case.
         deadline_s: a time.monotonic(); what has not reached the model by then never does, and DeadlineError is raised.
-        The same holds for what the calling task is cancelled with.
+        Nor does what has not reached it when the calling task is cancelled.
 
         Raises as encoder.embedding.encode does, for the first text that fails; StoppedError at the end.
         """
@@ -134,6 +134,8 @@ class Embedder:
         new = [text for text in texts if not self._join(request, text, priority)]
         if not new:
             return
+        if priority is Priority.INTERACTIVE:  # before the tokenizer has worked for nothing; and once more, with lengths
+            self._batcher.check_admission(len(new), request.deadline_s)
         tokenized = await self._tokenize(new, request.purpose)
         begun: list[_InFlight] = []
         for text, tokens in zip(new, tokenized, strict=True):
