@@ -1,17 +1,22 @@
 """python -m benchmarks NAME... --json OUT: measure, print, keep."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import smoke
+from benchmarks import embed_beside_bulk, embed_cost, smoke
 from benchmarks.environment import environment
 
-BENCHMARKS = {"smoke": smoke.run}
+BENCHMARKS: dict[str, Callable[[bool], Mapping[str, Any]]] = {
+    "smoke": smoke.run,
+    "embed_cost": embed_cost.run,
+    "embed_beside_bulk": embed_beside_bulk.run,
+}
 
 
 def main(
@@ -30,12 +35,14 @@ def main(
         Console().print(_table(name, result))
 
 
-def _table(name: str, result: smoke.Result) -> Table:
-    table = Table(title=f"{name}: {result['data']}, {result['items']:,} items, {result['users']:,} users")
-    for column in ("call", "p50 ms", "p99 ms", "CPU ms", "p50 / limit"):
+def _table(name: str, result: Mapping[str, Any]) -> Table:
+    """Return the calls of a result, and the ratios that it is about."""
+    ((ratio_name, ratios),) = ((key, value) for key, value in result.items() if key.endswith("ratio_to_limit"))
+    table = Table(title=f"{name}: {result['model']}")
+    for column in ("call", "p50 ms", "p99 ms", "CPU ms", ratio_name.replace("_", " ")):
         table.add_column(column, justify="left" if column == "call" else "right")
     for call, figures in result["calls"].items():
-        ratio = result["p50_ratio_to_limit"].get(call)
+        ratio = ratios.get(call)
         table.add_row(call, *(f"{figures[key]:.3f}" for key in ("p50_ms", "p99_ms", "cpu_ms")), f"{ratio or ''}")
     return table
 

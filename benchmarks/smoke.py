@@ -17,19 +17,17 @@ from typing import Any, TypedDict
 import numpy as np
 
 from benchmarks.measurement import Contender, measure
-from benchmarks.served import Served, data, import_data, served
+from benchmarks.served import TEXT, Served, data, default_encoder, import_data, served
 from recwire import Client, Event
 from recwire_server.config import load_settings
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.embedding import encode
-from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.index.hnsw import HnswIndex
-from recwire_server.model.cache import find_default_model
 
 SEED = 7
 ROUNDS, CALLS, WARM_UP_CALLS = 5, 200, 50
+UNCACHED = ("--embedding-cache-bytes", "0")  # the same text again and again would not reach the model
 EVENT_BYTES = 200  # what an event on an item takes in the log, about
-TEXT = "a long walk in the mountains with an old friend"  # 12 tokens
 
 
 class Result(TypedDict):
@@ -47,7 +45,7 @@ class Result(TypedDict):
 def run(quick: bool) -> Result:
     """Return the result. quick: fewer calls."""
     files = data()
-    with TemporaryDirectory(prefix="recwire-smoke-") as folder, served(Path(folder) / "data") as server:
+    with TemporaryDirectory(prefix="recwire-smoke-") as folder, served(Path(folder) / "data", *UNCACHED) as server:
         import_data(files, server.address)
         with Client(server.address) as client:
             info = client.get_server_info()
@@ -91,10 +89,7 @@ def _contenders(client: Client, server: Served, folder: Path) -> dict[str, Conte
 
 def _raw_encode() -> Callable[[], object]:
     """Return the encoding of the same text in this process."""
-    settings = load_settings({})
-    folder = find_default_model(settings.precision, settings.cache_dir)
-    assert folder is not None, "the server has exported it"
-    encoder = OnnxEncoder.load(folder)
+    encoder = default_encoder()
     return lambda: encode(encoder, [TEXT], Purpose.QUERY)
 
 

@@ -80,7 +80,6 @@ def test_rpcs_that_are_not_served_yet_are_unimplemented(hash_server):
     with grpc.insecure_channel(hash_server.address) as channel:
         recommender_stub, user_stub = RecommenderServiceStub(channel), UserServiceStub(channel)
         calls = [
-            lambda: list(recommender_stub.EmbedStream(iter([recommender.EmbedStreamRequest()]), timeout=10)),
             lambda: list(recommender_stub.UpdateUserStream(iter([recommender.UpdateUserStreamRequest()]), timeout=10)),
             lambda: user_stub.ListEvents(user.ListEventsRequest(user_id="ada"), timeout=10),
             lambda: user_stub.ForgetEvents(user.ForgetEventsRequest(user_id="ada"), timeout=10),

@@ -90,6 +90,37 @@ class Settings(BaseSettings):
         ge=1,
         description="Threads that encode; default: one a core.",
     )
+    max_batch_size: int = Field(
+        8,
+        ge=1,
+        description="Sequences that the encoder runs together (a text is one, or several if it is long); more gains "
+        "nothing on a CPU.",
+    )
+    max_batch_tokens: int = Field(
+        256,
+        ge=1,
+        description="Tokens of such a batch, with padding: on a CPU more gains nothing, and who comes next waits "
+        "longer (256 take 25 ms); a GPU likes 16,384.",
+    )
+    max_batch_wait_s: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Seconds that a batch waits to fill, from its first text on; 0: none, which is best on a CPU. On a "
+        "GPU .0005 makes larger batches.",
+    )
+    max_queue_size: int = Field(
+        1_024,
+        ge=1,
+        description="Sequences that may wait for the encoder, about a second of titles on two cores; beyond it calls "
+        "are refused with RESOURCE_EXHAUSTED. Imports wait instead.",
+    )
+    embedding_cache_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=0,
+        description="Bytes of embeddings kept by text, the last asked for; 0: none. The default holds 30,000 at 384 "
+        "dimensions: the queries that come again.",
+    )
     index_thread_count: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 1) - 1),
         ge=1,
