@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -16,6 +17,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SettingsErrorInFile
 
+from recwire_server.encoder.device import Device, DeviceChoice
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
 
@@ -58,7 +60,13 @@ class Settings(BaseSettings):
         None,
         description="Folder of an exported model; without it the default model is exported on first use.",
     )
-    precision: Precision = Field(Precision.INT8, description="Precision of the default model; int8 is twice as fast.")
+    device: DeviceChoice = Field(
+        DeviceChoice.AUTO,
+        description="Where the model runs: auto takes cuda where onnxruntime-gpu finds a GPU, else cpu.",
+    )
+    precision: Precision = Field(
+        Precision.INT8, description="Precision of the default model; int8 is twice as fast. On cuda: fp32."
+    )
     cache_dir: Path = Field(
         default_factory=lambda: default_cache_dir(os.environ),
         description="Where exported models are kept, by content; default: the user's cache folder.",
@@ -88,7 +96,7 @@ class Settings(BaseSettings):
     encoder_thread_count: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
-        description="Threads that encode; default: one a core.",
+        description="Threads that encode; default: one a core, and one on cuda.",
     )
     index_thread_count: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 1) - 1),
@@ -119,6 +127,19 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
 
+@dataclass(frozen=True)
+class DeviceDefaults:
+    """The settings whose defaults are others on a device, by their names."""
+
+    precision: Precision
+    encoder_thread_count: int
+
+
+# ONNX Runtime has no int8 kernels for CUDA and would run those nodes on the CPU; a second thread only queues behind the
+# first on the GPU.
+CUDA_DEFAULTS = DeviceDefaults(precision=Precision.FP32, encoder_thread_count=1)
+
+
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
     """Return the settings; raises SettingsError.
 
@@ -137,6 +158,14 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
         raise SettingsError("; ".join(wrong)) from error
     except (SettingsErrorInFile, TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings cannot be read: {error}") from error
+
+
+def settings_for(device: Device, settings: Settings) -> Settings:
+    """Return the settings with the device's own defaults for what nobody has set."""
+    if device is Device.CPU:
+        return settings
+    unset = {name: value for name, value in asdict(CUDA_DEFAULTS).items() if name not in settings.model_fields_set}
+    return settings.model_copy(update=unset)
 
 
 def _name(location: tuple[int | str, ...]) -> str:

@@ -1,11 +1,12 @@
 """Text to embeddings.
 
 Read in this order: this module (what an encoder is), `tokenization` (a text becomes sequences of token ids),
-`onnx` (the encoder that serves), `embedding` (sequences' vectors become a text's embedding), `workers` (the threads
-that all of it runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
+`onnx` (the encoder that serves), `device` (where it runs), `session` (its graph there), `embedding` (sequences' vectors
+become a text's embedding), `workers` (the threads that all of it runs on). `recwire_server.testing` has a second,
+deterministic encoder for tests.
 
 Errors: `EncoderError` is the root. `TextError` is the caller's to mend, either a `TextTooLongError` or an
-`InvalidTextError`; `ModelFolderError` is the operator's.
+`InvalidTextError`; `ModelFolderError` and `DeviceError` (of `device`) are the operator's.
 """
 
 from collections.abc import Sequence

@@ -1,15 +1,20 @@
 """The encoder that serves: a model folder on ONNX Runtime."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import onnxruntime
 
 from recwire_server.encoder import ModelFolderError, ModelVersion, Purpose, TokenizedText, Vector
+from recwire_server.encoder.device import Device, DeviceError, mismatch
+from recwire_server.encoder.session import load_session
 from recwire_server.encoder.tokenization import Tokenization
 from recwire_server.model.manifest import EXPORT_HINT, MODEL_FILE, TOKENIZER_FILE, Manifest, load_manifest
+from recwire_server.model.quantization import detect_quantization_target
+
+logger = logging.getLogger(__name__)
 
 
 class OnnxEncoder:
@@ -24,21 +29,23 @@ class OnnxEncoder:
         self._session = session
 
     @classmethod
-    def load(cls, model_dir: Path, intra_op_threads: int = 1) -> Self:
+    def load(cls, model_dir: Path, device: Device = Device.CPU, intra_op_threads: int = 1) -> Self:
         """Return the encoder of a model folder, its files checked. Takes about 0.1 s for MiniLM in int8.
 
         intra_op_threads: cores that one call may use; 1 gives the most texts a CPU second.
-        Raises ModelFolderError.
+        Raises ModelFolderError, and DeviceError if the device cannot be had.
         """
         manifest = load_manifest(model_dir)
         prefixes = {Purpose.QUERY: manifest.query_prefix, Purpose.DOCUMENT: manifest.document_prefix}
         try:
             tokenization = Tokenization.load(model_dir / TOKENIZER_FILE, manifest.max_tokens, prefixes)
-            session = onnxruntime.InferenceSession(
-                model_dir / MODEL_FILE, _session_options(intra_op_threads), providers=["CPUExecutionProvider"]
-            )
+            session = load_session(model_dir / MODEL_FILE, device, intra_op_threads)
+        except DeviceError:
+            raise
         except Exception as error:  # both raise plain Exception for content they cannot use
             raise ModelFolderError(f"{model_dir} cannot be loaded: {error}; {EXPORT_HINT}") from error
+        if wrong := mismatch(manifest.precision, manifest.quantization_target, device, detect_quantization_target()):
+            logger.warning("%s: %s", model_dir, wrong)
         return cls(manifest, tokenization, session)
 
     @property
@@ -75,12 +82,3 @@ class OnnxEncoder:
         (embeddings,) = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
         result: Vector = embeddings
         return result
-
-
-def _session_options(intra_op_threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads
-    options.inter_op_num_threads = 1
-    # Parallel execution doubles the CPU time and gains nothing on a chain of layers.
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    return options
