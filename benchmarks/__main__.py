@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import smoke
+from benchmarks import smoke, start
 from benchmarks.environment import environment
 
-BENCHMARKS = {"smoke": smoke.run}
+BENCHMARKS = {"smoke": smoke, "start": start}  # each with `run` and `table`
 
 
 def main(
@@ -23,21 +22,11 @@ def main(
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
-    results = {name: BENCHMARKS[name](quick) for name in names}
+    results = {name: BENCHMARKS[name].run(quick) for name in names}
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps({"environment": environment(), "results": results}, indent=1) + "\n")
     for name, result in results.items():
-        Console().print(_table(name, result))
-
-
-def _table(name: str, result: smoke.Result) -> Table:
-    table = Table(title=f"{name}: {result['data']}, {result['items']:,} items, {result['users']:,} users")
-    for column in ("call", "p50 ms", "p99 ms", "CPU ms", "p50 / limit"):
-        table.add_column(column, justify="left" if column == "call" else "right")
-    for call, figures in result["calls"].items():
-        ratio = result["p50_ratio_to_limit"].get(call)
-        table.add_row(call, *(f"{figures[key]:.3f}" for key in ("p50_ms", "p99_ms", "cpu_ms")), f"{ratio or ''}")
-    return table
+        Console().print(BENCHMARKS[name].table(result))
 
 
 typer.run(main)

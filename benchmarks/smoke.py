@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
 import numpy as np
+from rich.table import Table
 
 from benchmarks.measurement import Contender, measure
 from benchmarks.served import Served, data, import_data, served
@@ -67,6 +68,17 @@ def run(quick: bool) -> Result:
         "calls": {name: asdict(measurement) for name, measurement in measured.items()},
         "p50_ratio_to_limit": ratio,
     }
+
+
+def table(result: Result) -> Table:
+    """Return the figures for people."""
+    shown = Table(title=f"smoke: {result['data']}, {result['items']:,} items, {result['users']:,} users")
+    for column in ("call", "p50 ms", "p99 ms", "CPU ms", "p50 / limit"):
+        shown.add_column(column, justify="left" if column == "call" else "right")
+    for call, figures in result["calls"].items():
+        ratio = result["p50_ratio_to_limit"].get(call)
+        shown.add_row(call, *(f"{figures[key]:.3f}" for key in ("p50_ms", "p99_ms", "cpu_ms")), f"{ratio or ''}")
+    return shown
 
 
 def _contenders(client: Client, server: Served, folder: Path) -> dict[str, Contender]:
