@@ -11,7 +11,14 @@ from recwire_server.encoder import ModelFolderError, ModelVersion, Purpose, Toke
 from recwire_server.encoder.device import Device, DeviceError, mismatch
 from recwire_server.encoder.session import load_session
 from recwire_server.encoder.tokenization import Tokenization
-from recwire_server.model.manifest import EXPORT_HINT, MODEL_FILE, TOKENIZER_FILE, Manifest, load_manifest
+from recwire_server.model.manifest import (
+    EXPORT_HINT,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    load_manifest,
+)
 from recwire_server.model.quantization import detect_quantization_target
 
 logger = logging.getLogger(__name__)
@@ -44,6 +51,11 @@ class OnnxEncoder:
             raise
         except Exception as error:  # both raise plain Exception for content they cannot use
             raise ModelFolderError(f"{model_dir} cannot be loaded: {error}; {EXPORT_HINT}") from error
+        dim = session.get_outputs()[0].shape[-1]
+        if dim != manifest.dim:
+            raise ModelFolderError(
+                f"{model_dir}: {MANIFEST_FILE} says {manifest.dim} dimensions, {MODEL_FILE} has {dim}; {EXPORT_HINT}"
+            )
         if wrong := mismatch(manifest.precision, manifest.quantization_target, device, detect_quantization_target()):
             logger.warning("%s: %s", model_dir, wrong)
         return cls(manifest, tokenization, session)
