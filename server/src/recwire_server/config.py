@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +21,9 @@ from pydantic_settings import SettingsError as SettingsErrorInFile
 from recwire_server.encoder.device import Device, DeviceChoice
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
+
+
+MAX_PORT = 65_535
 
 
 class VectorSpaceName(StrEnum):
@@ -42,6 +46,13 @@ class SettingsError(Exception):
     """A setting is wrong; the message names it, where it comes from, and what is allowed."""
 
 
+def _checked_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
+        raise ValueError(f"give HOST:PORT with a port of 0-{MAX_PORT}")
+    return value
+
+
 class Settings(BaseSettings):
     """What an operator decides. Each description is the help of the flag, with the unit and why that default."""
 
@@ -50,9 +61,8 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(Path("recwire-data"), description="Directory of everything durable; made if missing.")
-    listen: str = Field(
+    listen: Annotated[str, AfterValidator(_checked_address)] = Field(
         "127.0.0.1:50051",
-        pattern=r"^.+:\d{1,5}$",
         description="HOST:PORT to listen on; port 0 picks a free one. The default stays on this machine: there is no "
         "access control yet.",
     )
@@ -109,7 +119,7 @@ class Settings(BaseSettings):
         description="Events of users held in memory, about 1 KB each; other users are read when asked for.",
     )
     drain_s: float = Field(
-        10.0, ge=0, description="Seconds that calls under way have to end when the server is stopped."
+        10.0, ge=0, le=3600, description="Seconds, at most 3600, that calls under way have to end at a stop."
     )
 
     log_level: LogLevel = Field(LogLevel.INFO, description="How much the log on standard error says.")
@@ -154,8 +164,7 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
     try:
         return FileSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        wrong = [f"{_name(fault['loc'])} is {fault['input']!r}: {fault['msg']}" for fault in error.errors()]
-        raise SettingsError("; ".join(wrong)) from error
+        raise SettingsError("; ".join(_told(fault, config_file) for fault in error.errors())) from error
     except (SettingsErrorInFile, TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings cannot be read: {error}") from error
 
@@ -166,6 +175,12 @@ def settings_for(device: Device, settings: Settings) -> Settings:
         return settings
     unset = {name: value for name, value in asdict(CUDA_DEFAULTS).items() if name not in settings.model_fields_set}
     return settings.model_copy(update=unset)
+
+
+def _told(fault: ErrorDetails, config_file: Path | None) -> str:
+    if fault["type"] == "extra_forbidden":  # only a file can name what is none: the others are asked by name
+        return f"unknown setting {fault['loc'][0]!r} in {config_file}"
+    return f"{_name(fault['loc'])} is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _name(location: tuple[int | str, ...]) -> str:

@@ -46,7 +46,7 @@ class Boundary:
 
         async def unary_unary(data: bytes, context: Context) -> Message:
             try:
-                self._admit()
+                self._admit(context)
                 response: Message = await handler.unary_unary(_parsed(data, message_type), context)
                 return response
             except Exception as error:
@@ -54,7 +54,7 @@ class Boundary:
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
-                self._admit()
+                self._admit(context)
                 async for response in handler.unary_stream(_parsed(data, message_type), context):
                     yield response
             except Exception as error:
@@ -62,7 +62,7 @@ class Boundary:
 
         async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
             try:
-                self._admit()
+                self._admit(context)
                 requests = (_parsed(data, message_type) async for data in stream)
                 async for response in handler.stream_stream(requests, context):
                     yield response
@@ -73,7 +73,8 @@ class Boundary:
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
         return handler._replace(request_deserializer=None, **{kind: around[kind]})
 
-    def _admit(self) -> None:
+    def _admit(self, context: Context) -> None:
+        self._lifecycle.begin_call(context)
         phase = self._lifecycle.phase
         if phase is not Phase.SERVING:
             description = f"the server is {phase.value}: try again, or another server"
