@@ -22,7 +22,6 @@ from recwire_server.encoder.device import Device, DeviceChoice
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
 
-
 MAX_PORT = 65_535
 
 
