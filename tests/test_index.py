@@ -1,6 +1,7 @@
 """The index finds what a plain scan finds, at the recall that is promised, and never what was removed."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -149,16 +150,44 @@ def break_the_header(folder: Path) -> None:
     (folder / "graph.json").write_text("{")
 
 
+def change_a_key(folder: Path) -> None:
+    text = (folder / "graph.json").read_text()
+    (folder / "graph.json").write_text(text.replace('["3", 1]', '["4", 1]'))
+
+
+def change_the_width(folder: Path) -> None:
+    text = (folder / "graph.json").read_text()
+    (folder / "graph.json").write_text(re.sub('"ef_search": [0-9]+', '"ef_search": 1', text))
+
+
 def write_another_format(folder: Path) -> None:
-    header = json.loads((folder / "graph.json").read_text())
-    (folder / "graph.json").write_text(json.dumps({**header, "format": 99}))
+    first, _, second = (folder / "graph.json").read_text().partition("\n")
+    (folder / "graph.json").write_text(json.dumps({**json.loads(first), "format": 99}) + "\n" + second)
+
+
+def write_the_format_before(folder: Path) -> None:
+    """Format 1 had all in one object, and no hash of it."""
+    fields = json.loads((folder / "graph.json").read_text().splitlines()[1])
+    (folder / "graph.json").write_text(json.dumps({**fields, "format": 1}))
 
 
 def take_the_graph_away(folder: Path) -> None:
     (folder / "graph.hnsw").unlink()
 
 
-@pytest.mark.parametrize("damage", [flip_a_byte, cut_off, break_the_header, write_another_format, take_the_graph_away])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        cut_off,
+        break_the_header,
+        change_a_key,
+        change_the_width,
+        write_another_format,
+        write_the_format_before,
+        take_the_graph_away,
+    ],
+)
 def test_a_damaged_snapshot_is_no_snapshot(damage, built, tmp_path: Path):
     """It is left aside, never answered from."""
     snapshot.save(tmp_path, 1, DIM, built, [(str(label), 1) for label in range(ROWS)])
