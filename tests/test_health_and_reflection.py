@@ -251,7 +251,7 @@ def test_reflection_lists_the_services(hash_server, reflection):
 
 
 @pytest.mark.parametrize("reflection", REFLECTION_SERVICES)
-@pytest.mark.parametrize("service", [*RECWIRE_SERVICES, "grpc.health.v1.Health"])
+@pytest.mark.parametrize("service", [*RECWIRE_SERVICES, *STANDARD_SERVICES])
 def test_reflection_describes_every_service(hash_server, reflection, service):
     """The files of a listed service, with what they import, describe its rpcs: a tool needs no proto files."""
     pool = descriptor_pool.DescriptorPool()

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
@@ -72,19 +74,20 @@ class Transport:
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, and give those under way this long to end."""
         self._lifecycle.phase = Phase.DRAINING
-        if self._server is None:
+        server, self._server = self._server, None
+        if server is None:
             return
-        async with asyncio.TaskGroup() as tasks:
-            stopping = tasks.create_task(self._server.stop(grace_s))
-            no_calls = tasks.create_task(self._lifecycle.no_calls())
-            await asyncio.wait([stopping, no_calls], return_when=asyncio.FIRST_COMPLETED)
-            no_calls.cancel()
-            # An idle client notices a server's farewell only every 5 s: with no call under way, nobody is waited for.
-            await self._server.stop(None)
+        # Not gRPC's own grace: in it an idle client, which notices a server's farewell only every 5 s, holds up the end,
+        # and new calls are told no more than that they are cancelled.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._lifecycle.no_calls()
+        await server.stop(None)
 
 
 def _add_reflection(server: grpc.aio.Server) -> None:
     """Serve reflection as v1 and as v1alpha, which older tools ask for; the two differ in nothing but the name."""
+    _describe_reflection_v1()
     names = (*SERVICES, health.SERVICE_NAME, REFLECTION_V1, reflection.SERVICE_NAME)
     servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]  # there, but conditionally imported
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
@@ -96,3 +99,15 @@ def _add_reflection(server: grpc.aio.Server) -> None:
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(REFLECTION_V1, {"ServerReflectionInfo": handler}),)
     )
+
+
+def _describe_reflection_v1() -> None:
+    """Put v1's description, which grpcio-reflection lacks, where its servicer looks: v1alpha's under the other name."""
+    pool = descriptor_pool.Default()
+    try:
+        pool.FindServiceByName(REFLECTION_V1)
+    except KeyError:
+        alpha = descriptor_pb2.FileDescriptorProto()
+        reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
+        text = text_format.MessageToString(alpha).replace("v1alpha", "v1")
+        pool.AddSerializedFile(text_format.Parse(text, descriptor_pb2.FileDescriptorProto()).SerializeToString())

@@ -74,11 +74,11 @@ class Boundary:
         return handler._replace(request_deserializer=None, **{kind: around[kind]})
 
     def _admit(self, context: Context) -> None:
-        self._lifecycle.begin_call(context)
         phase = self._lifecycle.phase
         if phase is not Phase.SERVING:
             description = f"the server is {phase.value}: try again, or another server"
             raise UnavailableError(phase.name, description, RETRY_DELAY_S)
+        self._lifecycle.begin_call(context)
 
 
 def _parsed(data: bytes, message_type: type[Message]) -> Message:
