@@ -1,21 +1,20 @@
 """python -m benchmarks NAME... --json OUT: measure, print, keep."""
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import embed_beside_bulk, embed_cost, smoke
+from benchmarks import embed_beside_bulk, embed_cost, smoke, start
 from benchmarks.environment import environment
 
-BENCHMARKS: dict[str, Callable[[bool], Mapping[str, Any]]] = {
-    "smoke": smoke.run,
-    "embed_cost": embed_cost.run,
-    "embed_beside_bulk": embed_beside_bulk.run,
+BENCHMARKS = {  # each with `run` and `table`
+    "smoke": smoke,
+    "start": start,
+    "embed_cost": embed_cost,
+    "embed_beside_bulk": embed_beside_bulk,
 }
 
 
@@ -28,23 +27,11 @@ def main(
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
-    results = {name: BENCHMARKS[name](quick) for name in names}
+    results = {name: BENCHMARKS[name].run(quick) for name in names}
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps({"environment": environment(), "results": results}, indent=1) + "\n")
     for name, result in results.items():
-        Console().print(_table(name, result))
-
-
-def _table(name: str, result: Mapping[str, Any]) -> Table:
-    """Return the calls of a result, and the ratios that it is about."""
-    ((ratio_name, ratios),) = ((key, value) for key, value in result.items() if key.endswith("ratio_to_limit"))
-    table = Table(title=f"{name}: {result['model']}")
-    for column in ("call", "p50 ms", "p99 ms", "CPU ms", ratio_name.replace("_", " ")):
-        table.add_column(column, justify="left" if column == "call" else "right")
-    for call, figures in result["calls"].items():
-        ratio = ratios.get(call)
-        table.add_row(call, *(f"{figures[key]:.3f}" for key in ("p50_ms", "p99_ms", "cpu_ms")), f"{ratio or ''}")
-    return table
+        Console().print(BENCHMARKS[name].table(result))
 
 
 typer.run(main)

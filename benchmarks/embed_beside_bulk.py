@@ -13,8 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
+from rich.table import Table
+
 from benchmarks.measurement import Contender, measure
 from benchmarks.served import TEXT, served
+from benchmarks.table import calls_table
 from recwire import Client
 
 ROUNDS, CALLS, WARM_UP_CALLS = 5, 200, 50
@@ -54,6 +57,11 @@ def run(quick: bool) -> Result:
             "embed_beside_bulk": round(measured["embed_beside_bulk"].p50_ms / measured["embed"].p50_ms, 2)
         },
     }
+
+
+def table(result: Result) -> Table:
+    """Return the figures for people."""
+    return calls_table("embed_beside_bulk", result)
 
 
 class Bulk:

@@ -13,9 +13,11 @@ from typing import Any, TypedDict
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from rich.table import Table
 
 from benchmarks.measurement import Contender, measure
 from benchmarks.served import TEXT, default_encoder, served
+from benchmarks.table import calls_table
 from recwire.v1.recommender_service_pb2 import EmbedRequest
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire_server.encoder import Purpose
@@ -71,3 +73,8 @@ def run(quick: bool) -> Result:
         "cpu_ms_a_text": {"limit": round(limit_ms, 4), **{name: round(ms, 4) for name, ms in cpu_ms.items()}},
         "cpu_ratio_to_limit": {name: round(ms / limit_ms, 3) for name, ms in cpu_ms.items()},
     }
+
+
+def table(result: Result) -> Table:
+    """Return the figures for people."""
+    return calls_table("embed_cost", result)

@@ -15,9 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
 import numpy as np
+from rich.table import Table
 
 from benchmarks.measurement import Contender, measure
 from benchmarks.served import TEXT, Served, data, default_encoder, import_data, served
+from benchmarks.table import calls_table
 from recwire import Client, Event
 from recwire_server.config import load_settings
 from recwire_server.encoder import Purpose
@@ -65,6 +67,11 @@ def run(quick: bool) -> Result:
         "calls": {name: asdict(measurement) for name, measurement in measured.items()},
         "p50_ratio_to_limit": ratio,
     }
+
+
+def table(result: Result) -> Table:
+    """Return the figures for people."""
+    return calls_table("smoke", result)
 
 
 def _contenders(client: Client, server: Served, folder: Path) -> dict[str, Contender]:

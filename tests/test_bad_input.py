@@ -267,7 +267,9 @@ def test_errors_in_any_script_keep_their_code(hash_server):
 
 
 def test_256_bad_events_get_an_answer_that_arrives(hash_server):
-    """Of very many violations the first are named: the details must fit into HTTP/2's trailers."""
+    """Of very many violations the first are named, and all counted: the details must fit into HTTP/2's trailers."""
     error = refusal(hash_server, update(*[Event(item_id="", event_id=LONG_ID, type=99)] * 256))
     assert error.code is INVALID
+    assert error.message.startswith("768 violations, of which the first 16 are named: ")
+    assert len(error.fields) == 16
     assert error.fields[:3] == ["events[0].event_id", "events[0].item_id", "events[0].type"]

@@ -1,5 +1,6 @@
 """Settings come from flags, then the environment, then a file, then defaults; what is wrong is named."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,14 @@ def test_the_stronger_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ("flags", "name"),
     [
         ({"listen": "nowhere"}, "RECWIRE_LISTEN"),
+        ({"listen": ":50051"}, "RECWIRE_LISTEN"),
+        ({"listen": "localhost:65536"}, "0-65535"),
         ({"decay_per_event": 1.5}, "--decay-per-event"),
         ({"recall_target": 0}, "recall_target"),
         ({"vector_space": "round"}, "RECWIRE_VECTOR_SPACE"),
         ({"encoder_thread_count": 0}, "--encoder-thread-count"),
+        ({"drain_s": math.inf}, "--drain-s"),
+        ({"drain_s": math.nan}, "--drain-s"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value(flags, name):
@@ -48,6 +53,21 @@ def test_a_file_that_says_nonsense_is_refused(content, tmp_path: Path):
     file.write_bytes(content)
     with pytest.raises(SettingsError):
         load_settings({}, file)
+
+
+def test_an_unknown_setting_is_told_as_one_of_the_file(tmp_path: Path):
+    """There is no such flag to name."""
+    file = tmp_path / "recwire.toml"
+    file.write_text("drian_s = 5\n")
+    with pytest.raises(SettingsError) as raised:
+        load_settings({}, file)
+    assert str(raised.value) == f"unknown setting 'drian_s' in {file}"
+
+
+@pytest.mark.parametrize("address", ["localhost:0", "0.0.0.0:65535", "[::1]:50051"])
+def test_addresses(address):
+    """A name or an address, and a port."""
+    assert load_settings({"listen": address}).listen == address
 
 
 def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch):

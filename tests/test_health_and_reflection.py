@@ -1,6 +1,7 @@
 """The standard services on the port: whether the server takes calls, and what calls there are."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -125,7 +126,7 @@ def test_health_is_serving_once_the_line_is_there(int8_model, tmp_path):
 async def test_health_is_not_serving_before_all_is_ready(port, service):
     """A server whose parts are still starting is NOT_SERVING, and SERVING from then on."""
     assert await port.check(service) == NOT_SERVING
-    await port.transport.serve()
+    port.transport.serve()
     assert await port.check(service) == SERVING
 
 
@@ -148,7 +149,7 @@ async def test_calls_are_refused_before_all_is_ready(port):
 
 async def test_calls_are_taken_once_all_is_ready(port):
     """The same calls reach the services afterwards."""
-    await port.transport.serve()
+    port.transport.serve()
     port.users.may_end.set()
     unimplemented = [call for call in calls(port.channel) if call is not None]
     answered = unimplemented.pop(2)
@@ -161,16 +162,52 @@ async def test_watch_follows_the_servers_life(port):
     """A watcher hears that the server is not ready, that it is, and that it is about to stop."""
     watch = port.watch()
     assert (await watch.read()).status == NOT_SERVING
-    await port.transport.serve()
+    port.transport.serve()
     assert (await watch.read()).status == SERVING
-    stopping = asyncio.create_task(port.transport.stop(1))
+    stopping = asyncio.create_task(port.transport.stop(30))
     assert (await watch.read()).status == NOT_SERVING
-    await stopping
+    assert await watch.read() is grpc.aio.EOF
+    await asyncio.wait_for(stopping, 10)
+
+
+async def test_a_watcher_that_leaves_takes_nobody_along(port):
+    """Whoever still watches, or comes later, hears of every change."""
+    leaving, staying = port.watch(), port.watch()
+    for watch in (leaving, staying):
+        assert (await watch.read()).status == NOT_SERVING
+    leaving.cancel()
+    coming = port.watch()
+    assert (await coming.read()).status == NOT_SERVING
+    port.transport.serve()
+    for watch in (staying, coming):
+        assert (await watch.read()).status == SERVING
+
+
+async def test_watch_of_an_unknown_service_waits_for_it(port):
+    """As the protocol has it: the service may come with another version."""
+    watch = port.watch("no")
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    port.transport.serve()
+    stopping = asyncio.create_task(port.transport.stop(30))
+    assert await watch.read() is grpc.aio.EOF
+    await asyncio.wait_for(stopping, 10)
+
+
+def test_a_stop_waits_for_no_idle_client(int8_model, tmp_path):
+    """Neither a client that is connected nor one that watches delays the end."""
+    with serving(int8_model, tmp_path) as server, grpc.insecure_channel(server.address) as channel:
+        server.client.embed(["a text"])
+        watch = HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        begin_s = time.monotonic()
+        assert server.terminate() == 0
+        assert time.monotonic() - begin_s < 3
+        assert [answer.status for answer in watch] == [NOT_SERVING]
 
 
 async def test_a_stop_lets_calls_under_way_end(port):
     """From the moment that a stop begins new calls are refused; one under way is answered, and then the stop ends."""
-    await port.transport.serve()
+    port.transport.serve()
     watch = port.watch()
     assert (await watch.read()).status == SERVING
     under_way = UserServiceStub(port.channel).GetUser(user_service_pb2.GetUserRequest(user_id="ada"))
@@ -179,7 +216,6 @@ async def test_a_stop_lets_calls_under_way_end(port):
     assert (await watch.read()).status == NOT_SERVING
     for call in calls(port.channel):
         assert (await error_of(call)).code() is grpc.StatusCode.UNAVAILABLE
-    watch.cancel()
     assert not under_way.done()
     port.users.may_end.set()
     assert (await under_way).user_id == "ada"
@@ -188,7 +224,7 @@ async def test_a_stop_lets_calls_under_way_end(port):
 
 async def test_a_call_that_outlasts_the_grace_is_cut_off(port):
     """A stop waits no longer than it may."""
-    await port.transport.serve()
+    port.transport.serve()
     under_way = UserServiceStub(port.channel).GetUser(user_service_pb2.GetUserRequest(user_id="ada"))
     await port.users.begun.wait()
     await asyncio.wait_for(port.transport.stop(0.1), 10)
@@ -215,7 +251,7 @@ def test_reflection_lists_the_services(hash_server, reflection):
 
 
 @pytest.mark.parametrize("reflection", REFLECTION_SERVICES)
-@pytest.mark.parametrize("service", [*RECWIRE_SERVICES, "grpc.health.v1.Health"])
+@pytest.mark.parametrize("service", [*RECWIRE_SERVICES, *STANDARD_SERVICES])
 def test_reflection_describes_every_service(hash_server, reflection, service):
     """The files of a listed service, with what they import, describe its rpcs: a tool needs no proto files."""
     pool = descriptor_pool.DescriptorPool()

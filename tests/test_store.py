@@ -93,6 +93,38 @@ async def test_a_write_that_fails_fails_alone(tmp_path: Path):
         assert [row[0] for row in connection.execute("SELECT n FROM t")] == list(range(20))
 
 
+@pytest.mark.parametrize("failing", [["COMMIT"], ["COMMIT", "ROLLBACK"], ["COMMIT", "ROLLBACK", "ROLLBACK"]])
+async def test_the_writer_outlives_a_failing_disk(failing, tmp_path: Path):
+    """Every write that is not stored fails, even if it cannot be undone at once, and is not stored by a later one."""
+
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+            if sql in remaining:
+                remaining.remove(sql)
+                raise sqlite3.OperationalError("disk I/O error")
+            return super().execute(sql, *parameters)
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(tmp_path / "db", isolation_level=None, check_same_thread=False, factory=Connection)
+
+    remaining: list[str] = []
+
+    async def insert(n: int) -> None:
+        await writer.write(lambda db: db.execute("INSERT INTO t VALUES (?)", (n,)))
+
+    connect().execute("CREATE TABLE t (n INTEGER)")
+    remaining += failing
+    writer = GroupCommitter(connect)
+    writer.start()
+    failed = max(1, failing.count("ROLLBACK"))
+    for n in range(failed):
+        with pytest.raises(StoreWriteError, match="not stored: disk I/O error"):
+            await insert(n)
+    await insert(failed)
+    await writer.close()
+    assert connect().execute("SELECT n FROM t").fetchall() == [(failed,)]
+
+
 async def test_a_directory_serves_one_at_a_time(tmp_path: Path):
     """The second is told who holds it; once the first is closed, it can be opened."""
     store = await opened(tmp_path)

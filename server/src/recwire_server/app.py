@@ -95,7 +95,7 @@ class App:
             await self._users.start()
             # Entered last to be left first: no part goes away under a call.
             exit_on_error.push_async_callback(self._transport.stop, self._settings.drain_s)
-            await self._transport.serve()
+            self._transport.serve()
             self._exit = exit_on_error.pop_all()
         return self
 

@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,8 +18,11 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SettingsErrorInFile
 
+from recwire_server.encoder.device import Device, DeviceChoice
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
+
+MAX_PORT = 65_535
 
 
 class VectorSpaceName(StrEnum):
@@ -40,6 +45,13 @@ class SettingsError(Exception):
     """A setting is wrong; the message names it, where it comes from, and what is allowed."""
 
 
+def _checked_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
+        raise ValueError(f"give HOST:PORT with a port of 0-{MAX_PORT}")
+    return value
+
+
 class Settings(BaseSettings):
     """What an operator decides. Each description is the help of the flag, with the unit and why that default."""
 
@@ -48,9 +60,8 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(Path("recwire-data"), description="Directory of everything durable; made if missing.")
-    listen: str = Field(
+    listen: Annotated[str, AfterValidator(_checked_address)] = Field(
         "127.0.0.1:50051",
-        pattern=r"^.+:\d{1,5}$",
         description="HOST:PORT to listen on; port 0 picks a free one. The default stays on this machine: there is no "
         "access control yet.",
     )
@@ -58,7 +69,13 @@ class Settings(BaseSettings):
         None,
         description="Folder of an exported model; without it the default model is exported on first use.",
     )
-    precision: Precision = Field(Precision.INT8, description="Precision of the default model; int8 is twice as fast.")
+    device: DeviceChoice = Field(
+        DeviceChoice.AUTO,
+        description="Where the model runs: auto takes cuda where onnxruntime-gpu finds a GPU, else cpu.",
+    )
+    precision: Precision = Field(
+        Precision.INT8, description="Precision of the default model; int8 is twice as fast as fp32. On cuda: fp16."
+    )
     cache_dir: Path = Field(
         default_factory=lambda: default_cache_dir(os.environ),
         description="Where exported models are kept, by content; default: the user's cache folder.",
@@ -88,26 +105,26 @@ class Settings(BaseSettings):
     encoder_thread_count: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,
-        description="Threads that encode; default: one a core.",
+        description="Threads that encode; default: one a core, and one on cuda.",
     )
     max_batch_size: int = Field(
         8,
         ge=1,
         description="Sequences that the encoder runs together (a text is one, or several if it is long); more gains "
-        "nothing on a CPU.",
+        "nothing on a CPU. On cuda: 256.",
     )
     max_batch_tokens: int = Field(
         256,
         ge=1,
         description="Tokens of such a batch, with padding: on a CPU more gains nothing, and who comes next waits "
-        "longer (256 take 25 ms); a GPU likes 16,384.",
+        "longer (256 take 25 ms); on cuda: 16,384.",
     )
     max_batch_wait_s: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="Seconds that a batch waits to fill, from its first text on; 0: none, which is best on a CPU. On a "
-        "GPU .0005 makes larger batches.",
+        description="Seconds that a batch waits to fill, from its first text on; 0: none, which is best on a CPU. On "
+        "cuda: .0005, for larger batches.",
     )
     max_queue_size: int = Field(
         1_024,
@@ -132,7 +149,7 @@ class Settings(BaseSettings):
         description="Events of users held in memory, about 1 KB each; other users are read when asked for.",
     )
     drain_s: float = Field(
-        10.0, ge=0, description="Seconds that calls under way have to end when the server is stopped."
+        10.0, ge=0, le=3600, description="Seconds, at most 3600, that calls under way have to end at a stop."
     )
 
     log_level: LogLevel = Field(LogLevel.INFO, description="How much the log on standard error says.")
@@ -150,6 +167,28 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
 
+@dataclass(frozen=True)
+class DeviceDefaults:
+    """The settings whose defaults are others on a device, by their names."""
+
+    precision: Precision
+    encoder_thread_count: int
+    max_batch_size: int
+    max_batch_tokens: int
+    max_batch_wait_s: float
+
+
+# ONNX Runtime has no int8 kernels for CUDA and would run those nodes on the CPU; a second thread only queues behind the
+# first on the GPU.
+CUDA_DEFAULTS = DeviceDefaults(
+    precision=Precision.FP16,
+    encoder_thread_count=1,
+    max_batch_size=256,
+    max_batch_tokens=16_384,
+    max_batch_wait_s=0.0005,
+)
+
+
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
     """Return the settings; raises SettingsError.
 
@@ -164,10 +203,23 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
     try:
         return FileSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        wrong = [f"{_name(fault['loc'])} is {fault['input']!r}: {fault['msg']}" for fault in error.errors()]
-        raise SettingsError("; ".join(wrong)) from error
+        raise SettingsError("; ".join(_told(fault, config_file) for fault in error.errors())) from error
     except (SettingsErrorInFile, TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings cannot be read: {error}") from error
+
+
+def settings_for(device: Device, settings: Settings) -> Settings:
+    """Return the settings with the device's own defaults for what nobody has set."""
+    if device is Device.CPU:
+        return settings
+    unset = {name: value for name, value in asdict(CUDA_DEFAULTS).items() if name not in settings.model_fields_set}
+    return settings.model_copy(update=unset)
+
+
+def _told(fault: ErrorDetails, config_file: Path | None) -> str:
+    if fault["type"] == "extra_forbidden":  # only a file can name what is none: the others are asked by name
+        return f"unknown setting {fault['loc'][0]!r} in {config_file}"
+    return f"{_name(fault['loc'])} is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _name(location: tuple[int | str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -123,16 +124,23 @@ class Generation:
         return candidates
 
     def newest(self, now_ns: int) -> Iterable[str]:
-        """Yield the items that are published and not expired, the last written first."""
-        for label in range(len(self._item_ids) - 1, -1, -1):
-            item_id = self._item_ids[label]
-            if self.label(item_id) == label and self._is_published(label, now_ns):
-                yield item_id
+        """Yield the items that are published and not expired, the last written first, those of one call by item id."""
+        newest_first = (
+            self._item_ids[label] for label in range(len(self._item_ids) - 1, -1, -1) if self._is_newest(label)
+        )
+        for _, written_together in groupby(newest_first, self.revision):
+            for item_id in sorted(written_together):
+                if self._is_published(self._labels[item_id], now_ns):
+                    yield item_id
 
     def is_recommendable(self, item_id: str, now_ns: int) -> bool:
         """Return whether the item is in the catalogue, published and not expired."""
         label = self.label(item_id)
         return label is not None and self._is_published(label, now_ns)
+
+    def _is_newest(self, label: int) -> bool:
+        """Return whether the label is that of an item of the catalogue, and not of an older version."""
+        return self.label(self._item_ids[label]) == label
 
     def _enter(self, label: int, item: ItemVector) -> None:
         item_id = item.item_id

@@ -13,15 +13,22 @@ VectorOf = Callable[[Event], Vector | None]
 """Returns the (dim,) vector of an event as it serves; None while its item is not in the catalogue."""
 
 
+# What is left of events that cancel out is noise below this share of what was added up: sums in float64 err less, and
+# what somebody did weighs more.
+NOISE_SHARE = 1e-9
+
+
 @dataclass(frozen=True)
 class UserVector:
     """v(u) = s / n: the weighted mean of the events' vectors.
 
     s: (dim,) float64, the sum of w_i * decay_i * e_i. n: the sum of |w_i| * decay_i; 0: nothing has moved the user.
+    size: the sum of |w_i| * decay_i * max|e_i|, what s would be at most if nothing cancelled out.
     """
 
     s: NDArray[np.float64]
     n: float
+    size: float
 
     @property
     def value(self) -> NDArray[np.float64]:
@@ -31,11 +38,16 @@ class UserVector:
     @property
     def is_zero(self) -> bool:
         """Whether it points nowhere: no events, or only such as move nothing, or ones that cancel out."""
-        return self.n == 0 or not self.s.any()
+        return float(np.abs(self.s).max()) <= NOISE_SHARE * self.size
 
     def moved(self, weight: float, vector: Vector, decay: float) -> "UserVector":
         """Return the vector after one more event: s <- g*s + w*e, n <- g*n + |w|."""
-        return UserVector(decay * self.s + weight * vector.astype(np.float64), decay * self.n + abs(weight))
+        size = abs(weight) * float(np.abs(vector).max())
+        return UserVector(
+            s=decay * self.s + weight * vector.astype(np.float64),
+            n=decay * self.n + abs(weight),
+            size=decay * self.size + size,
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ def fold(events: Iterable[Event], vector_of: VectorOf, dim: int, decay: float) -
     decay: what the earlier events keep at each further one, 0-1; 1 is the plain weighted mean. An event that does not
     move the user (weight 0, or its item unknown) does not age the others either.
     """
-    user = UserVector(np.zeros(dim), 0.0)
+    user = UserVector(np.zeros(dim), n=0.0, size=0.0)
     for event in events:
         vector = vector_of(event)
         if vector is not None and event.effective_weight:

@@ -1,6 +1,10 @@
-"""Whether the server takes calls."""
+"""Whether the server takes calls, and whether it still has some."""
 
+import asyncio
 from enum import Enum
+from typing import Any
+
+import grpc
 
 
 class Phase(Enum):
@@ -12,7 +16,41 @@ class Phase(Enum):
 
 
 class Lifecycle:
-    """The server's phase. Belongs to the event loop."""
+    """The server's phase, and its calls under way. Belongs to the event loop."""
 
     def __init__(self) -> None:
-        self.phase = Phase.STARTING
+        self._phase = Phase.STARTING
+        self._left = {phase: asyncio.Event() for phase in Phase}
+        self._call_count = 0
+        self._no_calls = asyncio.Event()
+        self._no_calls.set()
+
+    @property
+    def phase(self) -> Phase:
+        """Where the server is now; set it in the order of the phases."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        if phase is not self._phase:
+            self._left[self._phase].set()
+            self._phase = phase
+
+    async def left(self, phase: Phase) -> None:
+        """Wait until the server has left a phase."""
+        await self._left[phase].wait()
+
+    def begin_call(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Count a call as under way until its answer has been sent."""
+        self._call_count += 1
+        self._no_calls.clear()
+        context.add_done_callback(self._end_call)  # type: ignore[arg-type]  # any function does, says gRPC
+
+    async def no_calls(self) -> None:
+        """Wait until no call is under way."""
+        await self._no_calls.wait()
+
+    def _end_call(self, context: object) -> None:
+        self._call_count -= 1
+        if not self._call_count:
+            self._no_calls.set()

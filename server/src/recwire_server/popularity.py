@@ -29,14 +29,13 @@ class Popularity:
         """Count erased events no more."""
         self._counts -= Counter(_liked(events))
 
-    def ranked(self) -> Iterator[tuple[str, float]]:
-        """Yield items with events, the most first, with their share of the first's count; ties by item id."""
+    def ranked(self) -> Iterator[tuple[str, int]]:
+        """Yield items with events, the most first, with their count; ties by item id."""
         rest = [(-count, item_id) for item_id, count in self._counts.items()]
         heapq.heapify(rest)  # cheaper than sorting: few of them are asked for
-        most = -rest[0][0] if rest else 0
         while rest:
             count, item_id = heapq.heappop(rest)
-            yield item_id, -count / most
+            yield item_id, -count
 
 
 def _liked(events: Sequence[Event]) -> list[str]:

@@ -1,6 +1,6 @@
 """Candidates to recommendations: what is left out, how many come back, and why fewer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -56,11 +56,7 @@ def cold(
     now_ns: int,
 ) -> Ranking:
     """Rank for someone of whom nothing is known: what is popular, then what is new."""
-    popular = (
-        Recommendation(item_id, share, Strategy.POPULAR, [Contribution("", "", share, "prior")])
-        for item_id, share in popularity.ranked()
-        if generation.is_recommendable(item_id, now_ns)
-    )
+    popular = _popular(generation, popularity, now_ns)
     recent = (Recommendation(item_id, 0.0, Strategy.RECENT) for item_id in generation.newest(now_ns))
     recommendations: dict[str, Recommendation] = {}
     for recommendation in chain(popular, recent):
@@ -70,6 +66,16 @@ def cold(
             recommendations.setdefault(recommendation.item_id, recommendation)
     kept = list(recommendations.values())
     return _cut(kept if options.explain else [replace(r, contributions=()) for r in kept], options)
+
+
+def _popular(generation: Generation, popularity: Popularity, now_ns: int) -> Iterator[Recommendation]:
+    """Yield what can be recommended of what is popular; scores are shares of the first's count."""
+    most = None
+    for item_id, count in popularity.ranked():
+        if generation.is_recommendable(item_id, now_ns):
+            most = most or count
+            share = count / most
+            yield Recommendation(item_id, share, Strategy.POPULAR, [Contribution("", "", share, "prior")])
 
 
 def _eligible(generation: Generation, query: Query, options: Options, now_ns: int) -> list[Candidate]:

@@ -1,14 +1,18 @@
 """The port: the gRPC server with its standard services."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from recwire.v1 import admin_service_pb2, catalog_service_pb2, recommender_service_pb2, user_service_pb2
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.boundary import Boundary
+from recwire_server.service.health_service import HealthService
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 # An answer of 1,000 items with texts may be larger than a request; clients that keep gRPC's 4 MiB are told by gRPC.
@@ -40,7 +44,6 @@ class Transport:
         self._address = address
         self._lifecycle = lifecycle
         self._register = register
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # there, but conditionally imported
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> str:
@@ -53,8 +56,7 @@ class Transport:
             ]
         )
         self._register(Boundary(server, self._lifecycle))
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(HealthService(("", *SERVICES), self._lifecycle), server)
         _add_reflection(server)
         host = self._address.rpartition(":")[0]
         try:
@@ -65,27 +67,29 @@ class Transport:
         self._server = server
         return f"{host}:{port}"
 
-    async def serve(self) -> None:
+    def serve(self) -> None:
         """Take calls."""
         self._lifecycle.phase = Phase.SERVING
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls, and give those under way this long to end."""
         self._lifecycle.phase = Phase.DRAINING
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        if self._server is not None:
-            await self._server.stop(grace_s)
-
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", *SERVICES):
-            await self._health.set(service, status)
+        server, self._server = self._server, None
+        if server is None:
+            return
+        # Not gRPC's own grace: in it an idle client, which notices a server's farewell only every 5 s, holds up the
+        # end, and new calls are told no more than that they are cancelled.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._lifecycle.no_calls()
+        await server.stop(None)
 
 
 def _add_reflection(server: grpc.aio.Server) -> None:
     """Serve reflection as v1 and as v1alpha, which older tools ask for; the two differ in nothing but the name."""
+    _describe_reflection_v1()
     names = (*SERVICES, health.SERVICE_NAME, REFLECTION_V1, reflection.SERVICE_NAME)
-    servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]  # likewise
+    servicer = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]  # there, but conditionally imported
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
@@ -95,3 +99,15 @@ def _add_reflection(server: grpc.aio.Server) -> None:
     server.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler(REFLECTION_V1, {"ServerReflectionInfo": handler}),)
     )
+
+
+def _describe_reflection_v1() -> None:
+    """Put v1's description, which grpcio-reflection lacks, where its servicer looks: v1alpha's under the other name."""
+    pool = descriptor_pool.Default()
+    try:
+        pool.FindServiceByName(REFLECTION_V1)
+    except KeyError:
+        alpha = descriptor_pb2.FileDescriptorProto()
+        reflection_pb2.DESCRIPTOR.CopyToProto(alpha)
+        text = text_format.MessageToString(alpha).replace("v1alpha", "v1")
+        pool.AddSerializedFile(text_format.Parse(text, descriptor_pb2.FileDescriptorProto()).SerializeToString())

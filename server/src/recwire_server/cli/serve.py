@@ -14,13 +14,15 @@ from threadpoolctl import threadpool_limits
 
 from recwire_server import app
 from recwire_server.cli.progress import StepProgress
-from recwire_server.config import LogLevel, Settings, SettingsError, VectorSpaceName, load_settings
-from recwire_server.encoder import EncoderError
-from recwire_server.encoder.onnx import OnnxEncoder
+from recwire_server.config import LogLevel, Settings, SettingsError, VectorSpaceName, load_settings, settings_for
+from recwire_server.encoder import Encoder, EncoderError
+from recwire_server.encoder.device import Device, DeviceChoice, check_runtimes, choose_device, installed_runtimes
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
 from recwire_server.store import DataDirectoryError
+
+logger = logging.getLogger(__name__)
 
 FIELDS = Settings.model_fields
 
@@ -36,6 +38,7 @@ def serve(
     data_dir: Annotated[Path | None, _flag("data_dir")] = None,
     listen: Annotated[str | None, _flag("listen")] = None,
     model: Annotated[Path | None, _flag("model")] = None,
+    device: Annotated[DeviceChoice | None, _flag("device")] = None,
     precision: Annotated[Precision | None, _flag("precision")] = None,
     cache_dir: Annotated[Path | None, _flag("cache_dir")] = None,
     vector_space: Annotated[VectorSpaceName | None, _flag("vector_space")] = None,
@@ -59,7 +62,9 @@ def serve(
     try:
         settings = load_settings(flags, config or _config_from_environment())
         _start_logging(settings.log_level)
-        encoder = _load_encoder(settings)
+        chosen = _choose_device(settings.device)
+        settings = settings_for(chosen, settings)
+        encoder = _load_encoder(settings, chosen)
         # Exact searches run on the event loop: on more threads they take a third less time, but half more CPU.
         with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=_new_event_loop) as runner:
             runner.run(app.serve(settings, encoder))
@@ -81,13 +86,25 @@ def _start_logging(level: LogLevel) -> None:
     logging.getLogger("recwire_server").setLevel(level.upper())
 
 
-def _load_encoder(settings: Settings) -> OnnxEncoder:
+def _choose_device(asked: DeviceChoice) -> Device:
+    check_runtimes(installed_runtimes())
+    # Only here: where ONNX Runtime is missing or torn, the check above says so better than the import would.
+    from recwire_server.encoder.session import available_providers, cuda_starts
+
+    device = choose_device(asked, available_providers(), cuda_starts)
+    logger.info("the model runs on %s", device)
+    return device
+
+
+def _load_encoder(settings: Settings, device: Device) -> Encoder:
     """Return the encoder of --model, or of the default model, which is exported the first time."""
+    from recwire_server.encoder.onnx import OnnxEncoder
+
     folder = settings.model or find_default_model(settings.precision, settings.cache_dir)
     if folder is None:  # in a process of its own, so that torch does not stay in the server's memory
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             folder = process.submit(_export_default_model, settings.precision, settings.cache_dir).result()
-    return OnnxEncoder.load(folder)
+    return OnnxEncoder.load(folder, device)
 
 
 def _export_default_model(precision: Precision, cache_dir: Path) -> Path:

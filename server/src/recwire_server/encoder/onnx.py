@@ -1,15 +1,26 @@
 """The encoder that serves: a model folder on ONNX Runtime."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import onnxruntime
-
 from recwire_server.encoder import ModelFolderError, ModelVersion, Purpose, TokenizedText, Vector
+from recwire_server.encoder.device import Device, DeviceError, mismatch
 from recwire_server.encoder.padding import padded
+from recwire_server.encoder.session import load_session
 from recwire_server.encoder.tokenization import Tokenization
-from recwire_server.model.manifest import EXPORT_HINT, MODEL_FILE, TOKENIZER_FILE, Manifest, load_manifest
+from recwire_server.model.manifest import (
+    EXPORT_HINT,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    load_manifest,
+)
+from recwire_server.model.processor import detect_quantization_target
+
+logger = logging.getLogger(__name__)
 
 
 class OnnxEncoder:
@@ -24,19 +35,28 @@ class OnnxEncoder:
         self._session = session
 
     @classmethod
-    def load(cls, model_dir: Path, intra_op_threads: int = 1) -> Self:
+    def load(cls, model_dir: Path, device: Device = Device.CPU, intra_op_threads: int = 1) -> Self:
         """Return the encoder of a model folder, its files checked. Takes about 0.1 s for MiniLM in int8.
 
         intra_op_threads: cores that one call may use; 1 gives the most texts a CPU second.
-        Raises ModelFolderError.
+        Raises ModelFolderError, and DeviceError if the device cannot be had.
         """
         manifest = load_manifest(model_dir)
         prefixes = {Purpose.QUERY: manifest.query_prefix, Purpose.DOCUMENT: manifest.document_prefix}
         try:
             tokenization = Tokenization.load(model_dir / TOKENIZER_FILE, manifest.max_tokens, prefixes)
-            session = open_session(str(model_dir / MODEL_FILE), intra_op_threads)
+            session = load_session(model_dir / MODEL_FILE, device, intra_op_threads)
+        except DeviceError:
+            raise
         except Exception as error:  # both raise plain Exception for content they cannot use
             raise ModelFolderError(f"{model_dir} cannot be loaded: {error}; {EXPORT_HINT}") from error
+        dim = session.get_outputs()[0].shape[-1]
+        if dim != manifest.dim:
+            raise ModelFolderError(
+                f"{model_dir}: {MANIFEST_FILE} says {manifest.dim} dimensions, {MODEL_FILE} has {dim}; {EXPORT_HINT}"
+            )
+        if wrong := mismatch(manifest.precision, manifest.quantization_target, device, detect_quantization_target()):
+            logger.warning("%s: %s", model_dir, wrong)
         return cls(manifest, tokenization, session)
 
     @property
@@ -65,25 +85,6 @@ class OnnxEncoder:
 
     def run(self, sequences: Sequence[Sequence[int]]) -> Vector:
         """Return the vectors of the sequences as one batch, (len(sequences), dim); see Encoder."""
-        return run_session(self._session, sequences)
-
-
-def open_session(model: str | bytes, intra_op_threads: int = 1) -> Any:
-    """Return a session of a model with pooling: a file's path, or its content."""
-    return onnxruntime.InferenceSession(model, _session_options(intra_op_threads), providers=["CPUExecutionProvider"])
-
-
-def run_session(session: Any, sequences: Sequence[Sequence[int]]) -> Vector:
-    """Return the vectors of the sequences as one batch, (len(sequences), dim)."""
-    (embeddings,) = session.run(["embedding"], padded(sequences))
-    result: Vector = embeddings
-    return result
-
-
-def _session_options(intra_op_threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = intra_op_threads
-    options.inter_op_num_threads = 1
-    # Parallel execution doubles the CPU time and gains nothing on a chain of layers.
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    return options
+        (embeddings,) = self._session.run(["embedding"], padded(sequences))
+        result: Vector = embeddings
+        return result

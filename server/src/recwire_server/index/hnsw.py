@@ -86,7 +86,7 @@ class HnswIndex:
         hnsw = hnswlib.Index(space="ip", dim=self.dim)
         hnsw.init_index(max_elements=max(len(labels), 1), M=M, ef_construction=EF_CONSTRUCTION, random_seed=seed)
         hnsw.add_items(rows[labels], labels, num_threads=thread_count)
-        return Graph(hnsw, labels, len(rows), calibrate(hnsw, rows[labels], labels, self._recall_target, seed))
+        return Graph(hnsw, labels, len(rows), calibrate(hnsw, rows[labels], self._recall_target, seed))
 
     def adopt(self, graph: Graph) -> None:
         """Search this graph from now on."""

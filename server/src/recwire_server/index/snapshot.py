@@ -1,8 +1,10 @@
 """A graph on disk, so that a restart searches the same one.
 
-Two files in a directory: `graph.hnsw` as hnswlib writes it, and `graph.json`, which is renamed into place last:
+Two files in a directory: `graph.hnsw` as hnswlib writes it, and `graph.json`, which is renamed into place last. The
+latter has two lines, the first about the second:
 
-    {"format": 1, "dim": 384, "generation": 3, "hnsw_sha256": "...", "row_count": 9742,
+    {"format": 2, "sha256": "..."}
+    {"dim": 384, "generation": 3, "hnsw_sha256": "...", "row_count": 9742,
      "labels": [0, 1, ...], "keys": [["item id", revision], ...], "ef_search": 64, "recall": 0.97}
 
 `keys[i]` says what row `labels[i]` was. A snapshot that is missing, damaged or of another format is no snapshot.
@@ -15,6 +17,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hnswlib
 import numpy as np
@@ -24,7 +27,7 @@ from recwire_server.index.hnsw import Graph
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 
 Key = tuple[str, int]
 """What a row was: an item's id and the revision of its vector."""
@@ -45,29 +48,30 @@ def save(directory: Path, generation: int, dim: int, graph: Graph, keys: Sequenc
     header.unlink(missing_ok=True)
     graph.hnsw.save_index(str(body))
     fields = {
-        "format": FORMAT,
         "dim": dim,
         "generation": generation,
-        "hnsw_sha256": _sha256(body),
+        "hnsw_sha256": _file_sha256(body),
         "row_count": graph.row_count,
         "labels": graph.labels.tolist(),
         "keys": list(keys),
         "ef_search": graph.calibration.ef_search,
         "recall": graph.calibration.recall,
     }
+    second = json.dumps(fields)
+    first = json.dumps({"format": FORMAT, "sha256": _sha256(second)})
     draft = header.with_suffix(".draft")
-    draft.write_text(json.dumps(fields), encoding="utf-8")
+    draft.write_text(f"{first}\n{second}\n", encoding="utf-8")
     os.replace(draft, header)
 
 
 def load(directory: Path, generation: int, dim: int) -> Snapshot | None:
     """Return the directory's snapshot of this generation; None if there is none that can be trusted."""
     try:
-        fields = json.loads((directory / "graph.json").read_text(encoding="utf-8"))
-        if (fields["format"], fields["dim"], fields["generation"]) != (FORMAT, dim, generation):
+        fields = _header(directory / "graph.json")
+        if fields is None or (fields["dim"], fields["generation"]) != (dim, generation):
             return None
         body = directory / "graph.hnsw"
-        if _sha256(body) != fields["hnsw_sha256"]:
+        if _file_sha256(body) != fields["hnsw_sha256"]:
             raise ValueError(f"{body} does not match its hash")
         hnsw = hnswlib.Index(space="ip", dim=dim)
         hnsw.load_index(str(body))
@@ -81,6 +85,23 @@ def load(directory: Path, generation: int, dim: int) -> Snapshot | None:
         return None
 
 
-def _sha256(path: Path) -> str:
+def _header(path: Path) -> dict[str, Any] | None:
+    """Return the fields of a header; None if it is of another format. Raises ValueError if it is damaged."""
+    first, _, rest = path.read_text(encoding="utf-8").partition("\n")
+    about = json.loads(first)
+    if about["format"] != FORMAT:
+        return None
+    second = rest.removesuffix("\n")
+    if _sha256(second) != about["sha256"]:
+        raise ValueError(f"{path} does not match its hash")
+    fields: dict[str, Any] = json.loads(second)
+    return fields
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -43,7 +43,7 @@ class Boundary:
 
         async def unary_unary(data: bytes, context: Context) -> Message:
             try:
-                self._admit()
+                self._admit(context)
                 response: Message = await handler.unary_unary(_parsed(data, message_type), context)
                 return response
             except Exception as error:
@@ -51,7 +51,7 @@ class Boundary:
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
-                self._admit()
+                self._admit(context)
                 async for response in handler.unary_stream(_parsed(data, message_type), context):
                     yield response
             except Exception as error:
@@ -61,7 +61,7 @@ class Boundary:
         # it returns.
         async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> None:
             try:
-                self._admit()
+                self._admit(context)
                 async with aclosing(handler.stream_stream(Requests(stream, message_type), context)) as responses:
                     async for response in responses:
                         await context.write(response)
@@ -72,11 +72,12 @@ class Boundary:
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
         return handler._replace(request_deserializer=None, **{kind: around[kind]})
 
-    def _admit(self) -> None:
+    def _admit(self, context: Context) -> None:
         phase = self._lifecycle.phase
         if phase is not Phase.SERVING:
             description = f"the server is {phase.value}: try again, or another server"
             raise UnavailableError(phase.name, description, RETRY_DELAY_S)
+        self._lifecycle.begin_call(context)
 
 
 class Requests(AsyncIterator[Message]):

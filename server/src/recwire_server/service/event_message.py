@@ -9,13 +9,18 @@ from recwire_server.service.field import FieldCheck, timestamp
 MAX_WEIGHT = 1e6  # a user's sum of weights must stay far from where float64 loses single events
 
 
-def event_from(message: event_pb2.Event, field: str, now_ns: int, check: FieldCheck) -> Event:
-    """Return what a message means; its violations go to check. An event without an id gets one."""
+def event_from(
+    message: event_pb2.Event, field: str, now_ns: int, check: FieldCheck, default_id: str | None = None
+) -> Event:
+    """Return what a message means; its violations go to check.
+
+    default_id: of an event without an id; None: a new one.
+    """
     subject = message.WhichOneof("subject")
     if subject is None:
         check.add(field, "has no subject; set one of item_id, text, vector")
     return Event(
-        event_id=check.optional_id(f"{field}.event_id", message.event_id) or uuid.uuid4().hex,
+        event_id=check.optional_id(f"{field}.event_id", message.event_id) or default_id or uuid.uuid4().hex,
         item_id=check.id(f"{field}.item_id", message.item_id) if subject == "item_id" else None,
         text=check.text(f"{field}.text", message.text) if subject == "text" else None,
         vector=check.vector(f"{field}.vector", message.vector) if subject == "vector" else None,

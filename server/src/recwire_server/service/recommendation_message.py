@@ -6,6 +6,7 @@ from enum import IntEnum
 from recwire.v1 import model_pb2, recommendation_pb2, recommender_service_pb2
 from recwire_server.encoder import ModelVersion
 from recwire_server.errors import NotServedError
+from recwire_server.event import Event
 from recwire_server.recommendation import (
     Answer,
     ItemTarget,
@@ -45,11 +46,12 @@ def target_from(request: recommender_service_pb2.RecommendRequest, now_ns: int, 
     match kind:
         case "session":
             check.count("session.events", request.session.events, 0, MAX_SESSION_EVENTS)
-            events = [
-                event_from(event, f"session.events[{i}]", now_ns, check)
-                for i, event in enumerate(request.session.events)
-            ]
-            return SessionTarget(events)
+            events: dict[str, Event] = {}
+            for i, message in enumerate(request.session.events):
+                field = f"session.events[{i}]"
+                event = event_from(message, field, now_ns, check, default_id=field)  # the same answer every time
+                events.setdefault(event.event_id, event)  # a second one with the id is a retry
+            return SessionTarget(list(events.values()))
         case "item_id":
             return ItemTarget(check.id("item_id", request.item_id))
         case "text":

@@ -42,7 +42,10 @@ def status_of(error: Exception) -> Status | None:
     match error:
         case InvalidRequestError():
             bad_request = _bad_request(error.violations)
-            return _status(grpc.StatusCode.INVALID_ARGUMENT, error.reason, str(error), bad_request)
+            message, count = str(error), len(error.violations)
+            if count > MAX_VIOLATIONS:  # in front: the end may be cut off
+                message = f"{count:,} violations, of which the first {MAX_VIOLATIONS} are named: {message}"
+            return _status(grpc.StatusCode.INVALID_ARGUMENT, error.reason, message, bad_request)
         case TextError():
             reason = "TEXT_TOO_LONG" if isinstance(error, TextTooLongError) else InvalidRequestError.reason
             bad_request = _bad_request([Violation(f"texts[{error.text_index}]", str(error))])

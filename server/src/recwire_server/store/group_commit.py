@@ -6,6 +6,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -86,15 +87,21 @@ class GroupCommitter:
     def _commit(self, connection: sqlite3.Connection, group: list[_Write]) -> list[Any]:
         """Return each write's result, or the exception that undid it."""
         try:
+            _roll_back(connection)  # what an earlier group could not
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [_apply_alone(connection, write) for write in group]
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             logger.error("a group of %d writes was not stored: %s", len(group), error)
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # the writer goes on: the next group tries again before it begins
+                _roll_back(connection)
             return [StoreWriteError(f"the write was not stored: {error}")] * len(group)
         return outcomes
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _apply_alone(connection: sqlite3.Connection, write: _Write) -> Any:
