@@ -2,10 +2,10 @@
 
 Read in this order: this module (what an encoder is), `tokenization` (a text becomes sequences of token ids),
 `chunk` (where a long text is cut), `onnx` (the encoder that serves), `device` (where it runs), `session` (its graph
-there), `padding` (sequences become the model's inputs), `embedding` (sequences' vectors become a text's embedding); then
-how requests share all of it: `embedder` (what callers await), `cache` (embeddings that were made before), `batcher` (the
-threads that the encoder runs on), `queue` (what waits for them). `recwire_server.testing` has a second, deterministic
-encoder for tests.
+there), `padding` (sequences become the model's inputs), `embedding` (sequences' vectors become a text's embedding);
+then how requests share all of it: `embedder` (what callers await), `cache` (embeddings that were made before),
+`batcher` (the threads that the encoder runs on), `queue` (what waits for them). `recwire_server.testing` has a second,
+deterministic encoder for tests.
 
 Errors: `EncoderError` is the root. `TextError` is the caller's to mend, either a `TextTooLongError` or an
 `InvalidTextError`; `ModelFolderError` and `DeviceError` (of `device`) are the operator's. `OverloadedError` and
