@@ -6,7 +6,7 @@ last times m. ONNX Runtime would fuse the last two, were they one product, into 
 tokens, and quietly ruin the result; they stay apart and in this order.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ def with_integer_sites(model: onnx.ModelProto, quantized: Sequence[QuantizedSite
     table_nodes, tables = _half_tables(graph)
     replacements.update(table_nodes)
     nodes = [new for node in graph.node for new in replacements.get(node.output[0], [node])]
-    read = {name for node in nodes for name in node.input}
+    read = _names_read(nodes)
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
@@ -58,6 +58,17 @@ def with_integer_sites(model: onnx.ModelProto, quantized: Sequence[QuantizedSite
     if all(opset.domain != CONTRIB for opset in result.opset_import):
         result.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     return result
+
+
+def _names_read(nodes: Iterable[Any]) -> set[str]:
+    """Return the names that the nodes read, and those that the branches of an If or the body of a Loop do."""
+    names = set()
+    for node in nodes:
+        names.update(node.input)
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                names |= _names_read(attribute.g.node)
+    return names
 
 
 def _shared_constants() -> list[Any]:
