@@ -66,7 +66,8 @@ def row_scales(tokens: Floats, zero_point: int) -> Floats:
 
 def _smoothing(channel_max: Floats, weights: Floats, exponent: float) -> Floats:
     # A channel that was silent in these texts may speak in others, where its smoothing must not blow it up.
-    sizes = np.maximum(channel_max, max(float(np.median(channel_max)), 1e-5))
+    spoken = channel_max[channel_max > 0]
+    sizes = np.maximum(channel_max, max(float(np.median(spoken)), 1e-5) if len(spoken) else 1)
     weight_sizes = np.maximum(np.abs(weights).max(axis=1), 1e-5)
     smoothing = sizes**exponent / weight_sizes ** (1 - exponent)
     # Its mean size changes nothing but float32's own range.
