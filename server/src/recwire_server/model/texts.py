@@ -55,7 +55,7 @@ def long_texts(texts: Sequence[str], word_count: int, seed: int) -> list[str]:
     joined = []
     for _ in range(LONG_TEXTS):
         parts: list[str] = []
-        while sum(len(part.split()) + 1 for part in parts) < word_count:
+        while sum(len(part.split()) for part in parts) < word_count:
             parts.append(chance.choice(texts))
         joined.append(" ".join(parts))
     return joined
