@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recwire_server.encoder import ModelFolderError
 
 FORMAT_VERSION = 2
@@ -39,8 +41,8 @@ class Fidelity:
 
     @property
     def batch_difference(self) -> float:
-        """The largest of all kinds of batches."""
-        return max(self.batch_differences.values())
+        """The largest of all kinds of batches; NaN if any is."""
+        return float(np.max(list(self.batch_differences.values())))
 
 
 @dataclass(frozen=True)
