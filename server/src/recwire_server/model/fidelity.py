@@ -12,6 +12,8 @@ NEIGHBOURS = 10
 # Sequences that a measurement of batches takes, and of them those that are also padded to the model's limit: padding
 # to 512 tokens costs 50 times a title.
 BATCHED_SEQUENCES, PADDED_SEQUENCES = 64, 8
+# Scores this near are float32's rounding of the same score: titles that differ in case alone, say.
+TIE = 1e-6
 
 Run = Callable[[Sequence[Sequence[int]]], Vector]
 """Returns the vectors of the sequences as one batch, (len(sequences), dim) of unit length; as `Encoder.run`."""
@@ -47,7 +49,9 @@ def _batch_differences(
     for size, in_order in product((2, 8, 32), (True, False)):
         order = sorted(range(len(some)), key=lambda index: len(some[index])) if in_order else list(range(len(some)))
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-        worst = max(_difference(run([some[index] for index in batch]), alone[batch]) for batch in batches)
+        of_batches = [_difference(run([some[index] for index in batch]), alone[batch]) for batch in batches]
+        # Not max(), which passes over NaN.
+        worst = float(np.max(of_batches))
         differences[f"batches of {size}, {'sorted by length' if in_order else 'unsorted'}"] = worst
     few = some[:PADDED_SEQUENCES]
     # A sequence of the limit's length beside them has them padded to it.
@@ -61,18 +65,20 @@ def _difference(vectors: Vector, others: Vector) -> float:
 
 
 def _neighbours_kept(vectors: Vector, original: Vector) -> float:
-    """Return the share of the original's nearest neighbours that the vectors find among the same texts.
+    """Return the share of the neighbours that the vectors find among the same texts that are the original's nearest.
 
-    Whatever has no vector of its own is found, or not, by the original's.
+    Whatever has no vector of its own is found, or not, by the original's. Of texts with the same vector any is as near.
     """
     everything = np.concatenate([vectors, original[len(vectors) :]])
     k = min(NEIGHBOURS, len(everything) - 1)
-    found, expected = _nearest(vectors, everything, k), _nearest(original[: len(vectors)], original, k)
-    return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(found, expected, strict=True)]))
+    found = np.argpartition(-_scores(vectors, everything), k - 1, axis=1)[:, :k]
+    scores = _scores(original[: len(vectors)], original)
+    least = np.partition(scores, -k, axis=1)[:, [-k]]
+    return float(np.mean(np.take_along_axis(scores, found, axis=1) >= least - TIE))
 
 
-def _nearest(queries: Vector, everything: Vector, k: int) -> list[list[int]]:
-    scores = queries @ everything.T
-    np.fill_diagonal(scores, -np.inf)  # itself
-    nearest: list[list[int]] = np.argpartition(-scores, k - 1, axis=1)[:, :k].tolist()
-    return nearest
+def _scores(queries: Vector, everything: Vector) -> Vector:
+    """Return the score of each query to everything, the least to itself, which is in the same place."""
+    scores: Vector = queries @ everything.T
+    np.fill_diagonal(scores, -np.inf)
+    return scores
