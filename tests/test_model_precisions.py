@@ -150,13 +150,28 @@ def test_fp16_is_nearly_the_original(family, exports):
     assert cosines(exports.encoder(family, Precision.FP16), exports.source(family)).mean() >= 0.9999
 
 
-def test_fp16_takes_and_gives_the_same_types(exports):
-    """In fp16 ids go in as int64 and embeddings come out as float32, at half the size of fp32."""
+def test_fp16_file_holds_its_weights_in_float16(exports):
+    """In fp16 all weights of the file are float16; ids go in as int64, and embeddings come out as float32."""
     encoder = exports.encoder("bert", Precision.FP16)
+    graph = onnx.load(exports.out("bert", Precision.FP16) / "model.onnx").graph
 
     assert encoder.run([[2, 7, 3]]).dtype == np.float32
-    sizes = [(exports.out("bert", p) / "model.onnx").stat().st_size for p in (Precision.FP16, Precision.FP32)]
-    assert sizes[0] < 0.65 * sizes[1]
+    weights = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    assert {weight.dtype for weight in weights if weight.size > 64} == {np.dtype(np.float16)}
+
+
+@pytest.mark.parametrize("size", [300, 1e-4])
+def test_fp16_pools_token_vectors_of_any_size(size, exports, tmp_path):
+    """Token vectors whose squares float16 cannot hold, or whose squares it rounds to zero, are no loss in fp16."""
+
+    def resize(model: PreTrainedModel) -> None:
+        model.encoder.layer[-1].output.LayerNorm.weight *= size
+
+    source = change_weights(exports.source("bert"), tmp_path / "resized", resize)
+
+    export_model(str(source), Precision.FP16, tmp_path / "out", tmp_path, silent)
+
+    assert cosines(OnnxEncoder.load(tmp_path / "out"), source).mean() >= 0.9999
 
 
 @pytest.mark.parametrize("precision", [Precision.INT8_DYNAMIC, Precision.FP16])

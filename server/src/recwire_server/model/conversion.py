@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxruntime
 
 from recwire_server.model import Report
+from recwire_server.model.float16 import to_float16
 from recwire_server.model.int8.quantize import quantize_per_token
 from recwire_server.model.manifest import Fidelity
 from recwire_server.model.pooling import add_pooling
@@ -49,7 +49,7 @@ def convert(
     pooled = add_pooling(onnx.load(original), pooling)
     if recipe.precision is Precision.FP16:
         # Not optimised here: CUDA fuses otherwise than the CPU, at load.
-        onnx.save(_to_float16(pooled), destination)
+        onnx.save(to_float16(pooled), destination)
         return Converted(weight_bits=16)
     if recipe.precision is Precision.FP32:
         _save_optimized(pooled, destination)
@@ -66,12 +66,6 @@ def convert(
     )
     _save_optimized(result.model, destination)
     return Converted(bits, result.float32_layers)
-
-
-def _to_float16(model: onnx.ModelProto) -> Any:
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    return convert_float_to_float16(model, keep_io_types=True)
 
 
 def _save_optimized(model: onnx.ModelProto, destination: Path) -> None:
