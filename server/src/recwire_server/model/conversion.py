@@ -14,6 +14,7 @@ from recwire_server.model.manifest import Fidelity
 from recwire_server.model.pooling import add_pooling
 from recwire_server.model.processor import weight_bits
 from recwire_server.model.recipe import Precision, Recipe
+from recwire_server.model.simplification import simplified
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def convert(
         _save_optimized(add_pooling(onnx.load(quantized), pooling), destination)
         return Converted(weight_bits=8)
     report(f"add {pooling} pooling and unit length")
-    pooled = add_pooling(onnx.load(original), pooling)
+    pooled = simplified(add_pooling(onnx.load(original), pooling))
     if recipe.precision is Precision.FP16:
         # Not optimised here: CUDA fuses otherwise than the CPU, at load.
         onnx.save(_to_float16(pooled), destination)
