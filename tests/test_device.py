@@ -89,7 +89,7 @@ def test_a_session_that_fell_back_is_refused():
 def test_a_device_brings_its_own_defaults():
     """What nobody has set follows the device; what somebody has set stays."""
     on_cuda = settings_for(Device.CUDA, load_settings({}))
-    assert (on_cuda.precision, on_cuda.encoder_thread_count) == (Precision.FP32, 1)
+    assert (on_cuda.precision, on_cuda.encoder_thread_count) == (Precision.FP16, 1)
     settings = load_settings({})
     assert settings_for(Device.CPU, settings) == settings
     chosen = load_settings({"precision": Precision.INT8, "encoder_thread_count": 3})
@@ -99,7 +99,7 @@ def test_a_device_brings_its_own_defaults():
 @pytest.mark.parametrize(
     ("precision", "target", "device", "words"),
     [
-        ("int8", "avx512_vnni", Device.CUDA, "--precision fp32"),
+        ("int8", "avx512_vnni", Device.CUDA, "--precision fp16"),
         ("fp16", "", Device.CPU, "--precision int8"),
         ("int8", "arm64", Device.CPU, "arm64.*avx512_vnni.*on this machine"),
     ],

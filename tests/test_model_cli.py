@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tiny_model import make_tiny_model
 from typer.testing import CliRunner, Result
 
 from recwire_server.cli.model import app
@@ -43,6 +44,22 @@ def test_list_and_show_describe_models(run, int8_model):
     assert "no: sequences run one by one" in shown
 
 
+def test_pooling_and_prefixes_are_options(run, tmp_path):
+    """What the options say is in the model folder; the same options again change nothing, others export anew."""
+    source, out = make_tiny_model("bert", tmp_path / "source"), tmp_path / "model"
+    command = ("export", str(source), "--out", str(out), "--precision", "fp32", "--query-prefix", "q: ")
+
+    assert run(*command, "--pooling", "cls").stdout.startswith("exported: ")
+    assert run(*command, "--pooling", "cls").stdout.startswith("up to date: ")
+    other = run(*command, "--pooling", "mean", "--document-prefix", "d: ").stdout
+
+    assert other.startswith("exported: ")
+    assert "prefixes 'q: ' and 'd: '" in other
+
+    shown = " ".join(run("show", str(out)).stdout.split())
+    assert "pooling mean query prefix 'q: ' document prefix 'd: '" in shown
+
+
 @pytest.mark.parametrize(
     "arguments", [("show", "/nowhere"), ("export", "./nowhere"), ("export", "--out", "/proc/none")]
 )
@@ -56,6 +73,7 @@ def test_failure_is_one_line_and_status_1(arguments, run, int8_model):
     assert "Traceback" not in result.stderr
 
 
-def test_wrong_usage_is_status_2(run):
-    """An unknown precision is a usage error."""
-    assert run("export", "--precision", "int3").exit_code == 2
+@pytest.mark.parametrize("arguments", [("--precision", "int3"), ("--pooling", "max")])
+def test_wrong_usage_is_status_2(arguments, run):
+    """An unknown precision or pooling is a usage error."""
+    assert run("export", *arguments).exit_code == 2

@@ -23,7 +23,6 @@ from recwire_server.model.fidelity import fidelity_texts
 from recwire_server.model.manifest import load_manifest
 from recwire_server.model.quantization import quantization_target
 from recwire_server.model.recipe import Precision
-from recwire_server.model.settings import read_settings
 from recwire_server.model.source import resolve_source
 
 
@@ -213,34 +212,6 @@ def test_folder_with_only_a_vocabulary_is_exported(tiny_bert, tmp_path):
 
     embeddings = embed(OnnxEncoder.load(exported.folder), ["a red shoe"])
     np.testing.assert_allclose(embeddings, reference_embeddings(tiny_bert, ["a red shoe"], 32), atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, "mean"),
-        ({"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}, "cls"),
-        ({"pooling_mode": "cls"}, "cls"),
-    ],
-)
-def test_pooling_mode_is_read_in_both_spellings(config, expected, tiny_bert, tmp_path):
-    """sentence-transformers' old flags and its new name mean the same."""
-    (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(config))
-
-    assert read_settings(tmp_path).pooling == expected
-
-
-def test_unsupported_models_are_refused_by_name(tmp_path):
-    """Pooling that the graph cannot do, and steps after it, are errors that name them."""
-    (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
-    with pytest.raises(ModelExportError, match="max_tokens pooling"):
-        read_settings(tmp_path)
-
-    (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.Dense"}]')
-    with pytest.raises(ModelExportError, match="Dense step"):
-        read_settings(tmp_path)
 
 
 def test_sources_that_are_not_there_are_explained(tmp_path, monkeypatch):

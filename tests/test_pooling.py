@@ -14,17 +14,17 @@ from recwire_server.model.pooling import add_pooling
 
 DIM = 3
 TOKEN_TABLE = np.random.default_rng(1).standard_normal((10, DIM)).astype(np.float32)
-TYPE_TABLE = np.random.default_rng(2).standard_normal((2, DIM)).astype(np.float32)
+FURTHER_TABLE = np.random.default_rng(2).standard_normal((5, DIM)).astype(np.float32)
 
 
-def token_model(with_token_types: bool) -> onnx.ModelProto:
-    """A transformer without layers: a token's vector is a row of TOKEN_TABLE, plus one of TYPE_TABLE."""
-    names = ["input_ids", "attention_mask"] + ["token_type_ids"] * with_token_types
-    words = "words" if with_token_types else "last_hidden_state"
+def token_model(further_input: str | None = None) -> onnx.ModelProto:
+    """A transformer without layers: a token's vector is a row of TOKEN_TABLE, plus the further input's row."""
+    names = ["input_ids", "attention_mask"] + [further_input] * bool(further_input)
+    words = "words" if further_input else "last_hidden_state"
     nodes = [helper.make_node("Gather", ["token_table", "input_ids"], [words])]
-    if with_token_types:
-        nodes.append(helper.make_node("Gather", ["type_table", "token_type_ids"], ["types"]))
-        nodes.append(helper.make_node("Add", ["words", "types"], ["last_hidden_state"]))
+    if further_input:
+        nodes.append(helper.make_node("Gather", ["further_table", further_input], ["further"]))
+        nodes.append(helper.make_node("Add", ["words", "further"], ["last_hidden_state"]))
     graph = helper.make_graph(
         nodes,
         "tokens",
@@ -32,7 +32,7 @@ def token_model(with_token_types: bool) -> onnx.ModelProto:
         [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["b", "s", DIM])],
         [
             numpy_helper.from_array(TOKEN_TABLE, "token_table"),
-            numpy_helper.from_array(TYPE_TABLE, "type_table"),
+            numpy_helper.from_array(FURTHER_TABLE, "further_table"),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
@@ -51,7 +51,7 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def test_mean_pooling_averages_the_tokens_of_the_mask():
     """The embedding is the mean over the mask's tokens, scaled to unit length; padding counts nothing."""
-    model = add_pooling(token_model(with_token_types=False), "mean")
+    model = add_pooling(token_model(), "mean")
     ids, mask = np.array([[1, 2, 3], [4, 5, 0]]), np.array([[1, 1, 1], [1, 1, 0]])
 
     embeddings = run(model, ids, mask)
@@ -62,7 +62,7 @@ def test_mean_pooling_averages_the_tokens_of_the_mask():
 
 def test_cls_pooling_takes_the_first_token():
     """The embedding is the first token's vector, scaled to unit length."""
-    model = add_pooling(token_model(with_token_types=False), "cls")
+    model = add_pooling(token_model(), "cls")
 
     embeddings = run(model, np.array([[7, 2, 3]]), np.array([[1, 1, 1]]))
 
@@ -71,19 +71,39 @@ def test_cls_pooling_takes_the_first_token():
 
 def test_token_types_become_zeros():
     """A model that asks for token types gets zeros of the ids' shape, and no longer asks."""
-    model = add_pooling(token_model(with_token_types=True), "mean")
+    model = add_pooling(token_model("token_type_ids"), "mean")
 
     embeddings = run(model, np.array([[1, 2]]), np.array([[1, 1]]))
 
-    expected = unit((TOKEN_TABLE[[1, 2]] + TYPE_TABLE[0]).mean(axis=0))
+    expected = unit((TOKEN_TABLE[[1, 2]] + FURTHER_TABLE[0]).mean(axis=0))
     np.testing.assert_allclose(embeddings, [expected], atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_onnx_runtime_has_nothing_to_say_about_the_graph(pooling, tmp_path: Path, capfd):
+def test_last_token_pooling_takes_the_last_of_the_mask():
+    """The embedding is the vector of the row's last token before its padding, scaled to unit length."""
+    model = add_pooling(token_model(), "lasttoken")
+
+    embeddings = run(model, np.array([[1, 2, 3], [4, 5, 0]]), np.array([[1, 1, 1], [1, 1, 0]]))
+
+    np.testing.assert_allclose(embeddings, [unit(TOKEN_TABLE[3]), unit(TOKEN_TABLE[5])], atol=1e-6)
+
+
+def test_positions_count_from_zero():
+    """A model that asks for positions gets 0, 1, 2 for a row's tokens, and no longer asks."""
+    model = add_pooling(token_model("position_ids"), "lasttoken")
+
+    embeddings = run(model, np.array([[1, 2, 3], [4, 5, 0]]), np.array([[1, 1, 1], [1, 1, 0]]))
+
+    expected = [unit(TOKEN_TABLE[3] + FURTHER_TABLE[2]), unit(TOKEN_TABLE[5] + FURTHER_TABLE[1])]
+    np.testing.assert_allclose(embeddings, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("further_input", ["token_type_ids", "position_ids"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken"])
+def test_onnx_runtime_has_nothing_to_say_about_the_graph(pooling, further_input, tmp_path: Path, capfd):
     """The graph loads without a warning, and the file passes ONNX's own full check."""
     path = tmp_path / "model.onnx"
-    onnx.save(add_pooling(token_model(with_token_types=True), pooling), path)
+    onnx.save(add_pooling(token_model(further_input), pooling), path)
 
     onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
@@ -93,7 +113,7 @@ def test_onnx_runtime_has_nothing_to_say_about_the_graph(pooling, tmp_path: Path
 
 def test_empty_mask_gives_zeros_and_no_nan():
     """A row without any token gives the zero vector."""
-    model = add_pooling(token_model(with_token_types=False), "mean")
+    model = add_pooling(token_model(), "mean")
 
     embeddings = run(model, np.array([[1, 2]]), np.array([[0, 0]]))
 
@@ -102,12 +122,12 @@ def test_empty_mask_gives_zeros_and_no_nan():
 
 def test_other_models_are_refused_by_what_they_ask_for():
     """A model with further inputs, or without token vectors, is an error that names the difference."""
-    model = token_model(with_token_types=False)
-    model.graph.input[1].name = "position_ids"
-    with pytest.raises(ModelExportError, match="also asks for position_ids"):
+    model = token_model()
+    model.graph.input[1].name = "pixel_values"
+    with pytest.raises(ModelExportError, match="also asks for pixel_values"):
         add_pooling(model, "mean")
 
-    model = token_model(with_token_types=False)
+    model = token_model()
     model.graph.output[0].name = "logits"
     with pytest.raises(ModelExportError, match="no last_hidden_state"):
         add_pooling(model, "mean")

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         description="Where the model runs: auto takes cuda where onnxruntime-gpu finds a GPU, else cpu.",
     )
     precision: Precision = Field(
-        Precision.INT8, description="Precision of the default model; int8 is twice as fast. On cuda: fp32."
+        Precision.INT8, description="Precision of the default model; int8 is twice as fast. On cuda: fp16."
     )
     cache_dir: Path = Field(
         default_factory=lambda: default_cache_dir(os.environ),
@@ -146,7 +146,7 @@ class DeviceDefaults:
 
 # ONNX Runtime has no int8 kernels for CUDA and would run those nodes on the CPU; a second thread only queues behind the
 # first on the GPU.
-CUDA_DEFAULTS = DeviceDefaults(precision=Precision.FP32, encoder_thread_count=1)
+CUDA_DEFAULTS = DeviceDefaults(precision=Precision.FP16, encoder_thread_count=1)
 
 
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:

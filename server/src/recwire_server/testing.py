@@ -62,7 +62,8 @@ class HashEncoder:
         words = [_word_id(word) for word in text.lower().split()]
         size = max(1, self._max_tokens - 2)
         chunks = [words[start : start + size] for start in range(0, len(words), size)] or [[]]
-        return TokenizedText([[START, *chunk, END] for chunk in chunks], len(words) + 2)
+        sequences = [[START, *chunk, END] for chunk in chunks]
+        return TokenizedText(sequences, head=sequences[0], token_count=len(words) + 2)
 
     def _sequence_vector(self, sequence: Sequence[int]) -> Vector:
         # The start's own vector keeps a text without words from having no direction.

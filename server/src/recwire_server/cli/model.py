@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,17 +26,43 @@ def export(
     precision: Annotated[
         Precision, typer.Option(help="int8 is twice as fast; fp32 gives the original's vectors.")
     ] = Precision.INT8,
+    pooling: Annotated[
+        Literal["mean", "cls", "lasttoken"] | None,
+        typer.Option(
+            help="How token vectors become one; the default is what the source says, else mean.", show_default=False
+        ),
+    ] = None,
+    query_prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Put before a query; the default is what the source says, and 'query: ' for e5 models.",
+            show_default=False,
+        ),
+    ] = None,
+    document_prefix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Put before a document; the default is what the source says, and 'passage: ' for e5 models.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Make the model folder that `serve --model` takes; at once if it is there already."""
     from recwire_server.cli.progress import StepProgress
     from recwire_server.model.cache import default_cache_dir, export_model
+    from recwire_server.model.settings import SettingsOverrides
 
+    overrides = SettingsOverrides(pooling, query_prefix, document_prefix)
     with _one_line_errors(), StepProgress() as progress:
-        exported = export_model(source, precision, out, default_cache_dir(os.environ), progress.begin)
+        exported = export_model(source, precision, out, default_cache_dir(os.environ), progress.begin, overrides)
     manifest = exported.manifest
+    prefixes = manifest.query_prefix, manifest.document_prefix
     typer.echo(
         f"{'up to date' if exported.up_to_date else 'exported'}: {exported.folder} ({manifest.name}, "
-        f"{manifest.precision}, version {manifest.version}, mean cosine {manifest.fidelity.mean_cosine:.4f})"
+        f"{manifest.precision}, version {manifest.version}, mean cosine {manifest.fidelity.mean_cosine:.4f}"
+        f"{', prefixes {!r} and {!r}'.format(*prefixes) if any(prefixes) else ''})"
     )
 
 

@@ -1,9 +1,9 @@
 """Text to embeddings.
 
 Read in this order: this module (what an encoder is), `tokenization` (a text becomes sequences of token ids),
-`onnx` (the encoder that serves), `device` (where it runs), `session` (its graph there), `embedding` (sequences' vectors
-become a text's embedding), `workers` (the threads that all of it runs on). `recwire_server.testing` has a second,
-deterministic encoder for tests.
+`chunk` (where a long text is cut), `onnx` (the encoder that serves), `device` (where it runs), `session` (its graph
+there), `padding` (what a session takes), `embedding` (sequences' vectors become a text's embedding), `workers` (the
+threads that all of it runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
 
 Errors: `EncoderError` is the root. `TextError` is the caller's to mend, either a `TextTooLongError` or an
 `InvalidTextError`; `ModelFolderError` and `DeviceError` (of `device`) are the operator's.
@@ -60,11 +60,14 @@ class Embedding:
 class TokenizedText:
     """A text as the model takes it.
 
-    sequences: token ids, one sequence a chunk of the text, each with its special tokens and at most the model's limit
-    long; at least one. token_count: of the whole text as one sequence, prefix and special tokens included.
+    sequences: token ids, one sequence a chunk of the text, each with its prefix and special tokens and at most the
+    model's limit long; at least one, and none is empty. head: the sequence that holds as much of the text's beginning
+    as fits; of a short text, its only sequence. token_count: of the whole text as one sequence, prefix and special
+    tokens included.
     """
 
     sequences: Sequence[Sequence[int]]
+    head: Sequence[int]
     token_count: int
 
 
@@ -133,7 +136,8 @@ class Encoder(Protocol):
     def tokenize(self, texts: Sequence[str], purpose: Purpose) -> list[TokenizedText]:
         """Return the tokens of each text, in order; takes some 20 us for a title.
 
-        An empty text is a text of special tokens only. Raises InvalidTextError for a text that is not Unicode.
+        An empty text is a text of special tokens only, of one where the model's texts have none. Raises
+        InvalidTextError for a text that is not Unicode.
         """
 
     def run(self, sequences: Sequence[Sequence[int]]) -> Vector:

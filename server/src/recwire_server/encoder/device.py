@@ -86,7 +86,7 @@ def mismatch(precision: str, quantization_target: str, device: Device, processor
     of this machine's, in the same words.
     """
     if device is Device.CUDA and quantization_target:
-        return f"{precision} has no kernels on cuda, so most of it runs on the CPU: export with --precision fp32"
+        return f"{precision} has no kernels on cuda, so most of it runs on the CPU: export with --precision fp16"
     if device is Device.CPU and precision == "fp16":
         return "fp16 is slower than fp32 on a CPU: export with --precision int8"
     if quantization_target not in ("", processor):

@@ -41,7 +41,7 @@ def kept_sequences(
 ) -> Sequence[Sequence[int]]:
     """Return the sequences that a text's embedding is made of. Raises TextTooLongError, see LongText."""
     if long_text is LongText.TRUNCATE:
-        return text.sequences[:1]
+        return [text.head]
     if long_text is LongText.REJECT and len(text.sequences) > 1:
         raise TextTooLongError(text_index, text.token_count, max_tokens)
     return text.sequences

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from recwire_server.encoder import ModelFolderError, ModelVersion, Purpose, TokenizedText, Vector
 from recwire_server.encoder.device import Device, DeviceError, mismatch
-from recwire_server.encoder.session import load_session
+from recwire_server.encoder.session import open_session, run_session
 from recwire_server.encoder.tokenization import Tokenization
 from recwire_server.model.manifest import (
     EXPORT_HINT,
@@ -19,7 +17,7 @@ from recwire_server.model.manifest import (
     Manifest,
     load_manifest,
 )
-from recwire_server.model.quantization import detect_quantization_target
+from recwire_server.model.processor import detect_quantization_target
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ class OnnxEncoder:
         prefixes = {Purpose.QUERY: manifest.query_prefix, Purpose.DOCUMENT: manifest.document_prefix}
         try:
             tokenization = Tokenization.load(model_dir / TOKENIZER_FILE, manifest.max_tokens, prefixes)
-            session = load_session(model_dir / MODEL_FILE, device, intra_op_threads)
+            session = open_session(model_dir / MODEL_FILE, device, intra_op_threads)
         except DeviceError:
             raise
         except Exception as error:  # both raise plain Exception for content they cannot use
@@ -86,11 +84,4 @@ class OnnxEncoder:
 
     def run(self, sequences: Sequence[Sequence[int]]) -> Vector:
         """Return the vectors of the sequences as one batch, (len(sequences), dim); see Encoder."""
-        shape = (len(sequences), max(map(len, sequences)))
-        ids, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = sequence
-            mask[row, : len(sequence)] = 1
-        (embeddings,) = self._session.run(["embedding"], {"input_ids": ids, "attention_mask": mask})
-        result: Vector = embeddings
-        return result
+        return run_session(self._session, sequences)

@@ -1,8 +1,8 @@
 """From weights to the model folder that serves.
 
 Read in this order: `cache` (find a model that is already exported, else have it made), `source` (where the
-weights come from), `recipe` (what the result depends on, as one key), `export` (the pipeline), `settings`
-(what the source says about itself), `quantization` (int8 weights), `pooling` (token vectors to one embedding,
+weights come from), `settings` (what the source says about itself), `recipe` (what the result depends on, as
+one key), `export` (the pipeline), `quantization` (int8 weights), `pooling` (token vectors to one embedding,
 inside the graph), `fidelity` (how near the result is to the original), `folder` (a model folder appears whole
 or not at all), `manifest` (what a model folder says about itself; the only module here that the encoder
 reads).

@@ -10,7 +10,11 @@ from recwire_server.model import ModelExportError, Report
 from recwire_server.model.folder import new_model_folder
 from recwire_server.model.manifest import Manifest, load_manifest, read_manifest
 from recwire_server.model.recipe import Precision, Recipe, make_recipe
+from recwire_server.model.settings import SettingsOverrides, read_settings
 from recwire_server.model.source import Source, resolve_source
+from recwire_server.model.texts import built_in_texts, read_texts
+
+NO_OVERRIDES = SettingsOverrides()
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,24 @@ def default_cache_dir(environment: Mapping[str, str]) -> Path:
 
 
 def export_model(
-    source: str | None, precision: Precision, out: Path | None, cache_dir: Path, report: Report
+    source: str | None,
+    precision: Precision,
+    out: Path | None,
+    cache_dir: Path,
+    report: Report,
+    overrides: SettingsOverrides = NO_OVERRIDES,
+    texts_file: Path | None = None,
 ) -> ExportedModel:
     """Return the model folder made from `source` (None: the default model), exporting only if there is none.
 
     out: the folder to write; None: one in the cache. A folder that the same recipe made is left as it is,
     which takes under a second and imports no torch. `report` is called with each step's name as the step
-    begins. Raises ModelExportError.
+    begins. overrides: what to do otherwise than the source says. texts_file: texts, one a line, to calibrate and
+    check with; None: the built-in mix. Raises ModelExportError.
     """
     resolved = resolve_source(source)
-    recipe = make_recipe(resolved, precision)
+    texts = read_texts(texts_file) if texts_file else built_in_texts()
+    recipe = make_recipe(resolved, precision, read_settings(resolved, overrides), texts)
     cached = _cached_folder(resolved, recipe, cache_dir)
     destination = out or cached
     if manifest := _current(destination, recipe):
@@ -62,7 +74,7 @@ def export_model(
     # Only here: it needs the export extra, and what it imports in turn takes seconds.
     from recwire_server.model.export import build_model_folder
 
-    manifest = build_model_folder(resolved, recipe, destination, report)
+    manifest = build_model_folder(resolved, recipe, texts, destination, report)
     return ExportedModel(destination, manifest, up_to_date=False)
 
 
@@ -73,9 +85,10 @@ def find_default_model(precision: Precision, cache_dir: Path) -> Path | None:
     """
     try:
         resolved = resolve_source(None)
-        folder = _cached_folder(resolved, recipe := make_recipe(resolved, precision), cache_dir)
+        recipe = make_recipe(resolved, precision, read_settings(resolved, NO_OVERRIDES), built_in_texts())
     except ModelExportError as error:
         raise _no_default_model(error) from error
+    folder = _cached_folder(resolved, recipe, cache_dir)
     return folder if _current(folder, recipe) else None
 
 

@@ -1,19 +1,16 @@
 """The export pipeline: a source becomes a model folder.
 
-Trace the model to ONNX, quantize it, put pooling into the graph, measure what that cost, describe it.
+Trace the model to ONNX, bring it to its precision with pooling in the graph, measure what that cost, describe it.
 """
 
-import logging
 import tempfile
-import textwrap
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
+from recwire_server.encoder import Purpose, Vector
+from recwire_server.encoder.tokenization import Tokenization
 from recwire_server.model import ModelExportError, Report
 from recwire_server.model.folder import new_model_folder
 from recwire_server.model.manifest import (
@@ -25,120 +22,103 @@ from recwire_server.model.manifest import (
     write_manifest,
 )
 from recwire_server.model.recipe import Recipe
-from recwire_server.model.settings import EmbeddingSettings, read_settings
+from recwire_server.model.settings import EmbeddingSettings
 from recwire_server.model.source import Source
+from recwire_server.model.texts import long_texts, split_texts
 
-# The usual dynamic int8 measures .9935 on MiniLM; far below that a layer was damaged, not rounded.
-MIN_MEAN_COSINE = 0.97
+SEED = 7
 
 
-def build_model_folder(source: Source, recipe: Recipe, destination: Path, report: Report) -> Manifest:
+@dataclass(frozen=True)
+class _Trial:
+    """What a model is compared with: the original's vectors of the check sequences, then of the calibration texts."""
+
+    check: Sequence[Sequence[int]]
+    original: Vector
+    max_tokens: int
+
+    def measure(self, model: str | bytes) -> Fidelity:
+        """Return the fidelity of a model with pooling: a file's path, or its content."""
+        from recwire_server.encoder.session import open_session, run_session
+        from recwire_server.model.fidelity import measure_fidelity
+
+        session = open_session(model)
+        return measure_fidelity(lambda batch: run_session(session, batch), self.original, self.check, self.max_tokens)
+
+
+def build_model_folder(
+    source: Source, recipe: Recipe, texts: Sequence[str], destination: Path, report: Report
+) -> Manifest:
     """Write the source's model folder to `destination`, whole or not at all, and return its manifest.
 
-    Takes about 12 s for MiniLM, a good part of it to import torch. `report` is called with each step's name
-    as the step begins. Needs the export extra. Raises ModelExportError.
+    texts: half of them, drawn by a fixed seed, calibrate int8, the others check the result. Takes about 40 s for MiniLM
+    in int8. `report` is called with each step's name as the step begins. Needs the export extra. Raises
+    ModelExportError, also if the model falls short of its precision's gate.
     """
-    settings = read_settings(source.folder)
+    from recwire_server.model.conversion import convert
+    from recwire_server.model.original import embed_with_original
+    from recwire_server.model.trace import plain_tokenizer, quiet_libraries, trace
+
+    settings, precision = recipe.settings, recipe.precision
     with (
         new_model_folder(destination) as folder,
         tempfile.TemporaryDirectory(prefix="recwire-export-") as work,
-        _quiet_libraries(),
+        quiet_libraries(),
     ):
-        original = _trace(source, Path(work), report)
-        tokenizer = _plain_tokenizer(source, settings)
-        tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
-        dim = _write_graph(original, recipe, settings, folder / MODEL_FILE, report)
+        original = trace(source, Path(work), report)
+        plain_tokenizer(source, settings).save(str(folder / TOKENIZER_FILE), pretty=False)
+        tokenization = _tokenization(folder / TOKENIZER_FILE, settings)
+        split = split_texts(texts, SEED)
+        check, calibration = _sequences(tokenization, split.check), _sequences(tokenization, split.calibration)
+        report("embed the check texts with the original")
+        vectors = embed_with_original(original, [*check, *calibration], settings.pooling)
+        trial = _Trial(check, vectors, settings.max_tokens)
+        late = _sequences(tokenization, long_texts(split.calibration, settings.max_tokens, SEED))
+        converted = convert(original, recipe, [*calibration, *late], SEED, trial.measure, folder / MODEL_FILE, report)
         report("compare with the original")
-        fidelity = _check_fidelity(folder / MODEL_FILE, original, tokenizer, settings)
+        fidelity = trial.measure(str(folder / MODEL_FILE))
+        if shortfalls := precision.gate.shortfalls(fidelity):
+            raise ModelExportError(
+                f"{source.name} in {precision.value} falls short of its gate: {'; '.join(shortfalls)}; export with "
+                "--precision fp32, or give --texts like those that will be embedded"
+            )
         manifest = Manifest(
             name=source.name,
             source=source.origin,
             source_hash=recipe.source_hash,
             recipe_key=recipe.key,
-            dim=dim,
+            dim=vectors.shape[1],
             max_tokens=settings.max_tokens,
             pooling=settings.pooling,
             query_prefix=settings.query_prefix,
             document_prefix=settings.document_prefix,
-            precision=recipe.precision.value,
+            precision=precision.value,
             quantization_target=recipe.quantization_target,
-            batch_invariant=recipe.precision.batch_invariant,
+            weight_bits=converted.weight_bits,
+            float32_layers=converted.float32_layers,
+            batch_invariant=precision.batch_invariant,
+            calibration=recipe.texts_hash,
             tool_versions=recipe.tool_versions,
             fidelity=fidelity,
+            gate=precision.gate,
             files=digest_files(folder),
         )
         write_manifest(folder, manifest)
     return manifest
 
 
-def _trace(source: Source, work: Path, report: Report) -> Path:
-    """Write the model as Optimum traces it, token vectors out, and return model.onnx's path."""
-    report("load Optimum and torch")
-    from optimum.onnxruntime import ORTModelForFeatureExtraction
-
-    report("trace the model to ONNX")
+def _tokenization(tokenizer_file: Path, settings: EmbeddingSettings) -> Tokenization:
+    prefixes = {Purpose.QUERY: settings.query_prefix, Purpose.DOCUMENT: settings.document_prefix}
     try:
-        ORTModelForFeatureExtraction.from_pretrained(source.folder, export=True).save_pretrained(work)
-    except Exception as error:  # Optimum, transformers and torch raise whatever they like, at any length
-        cause = textwrap.shorten(str(error), 200)
-        raise ModelExportError(f"Optimum cannot export {source.origin}: {cause}") from error
-    return work / "model.onnx"
+        return Tokenization.load(tokenizer_file, settings.max_tokens, prefixes)
+    except ValueError as error:
+        raise ModelExportError(str(error)) from error
 
 
-def _plain_tokenizer(source: Source, settings: EmbeddingSettings) -> Tokenizer:
-    """Return the source's tokenizer, cutting at max_tokens, without the padding that some bake in."""
-    path = source.folder / TOKENIZER_FILE
-    if path.is_file():
-        tokenizer = Tokenizer.from_file(str(path))
-    else:  # only vocab.txt: transformers knows how to make a tokenizer of it
-        import transformers
-
-        loader: Any = transformers.AutoTokenizer
-        tokenizer = loader.from_pretrained(source.folder).backend_tokenizer
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(settings.max_tokens)
-    return tokenizer
-
-
-def _write_graph(original: Path, recipe: Recipe, settings: EmbeddingSettings, destination: Path, report: Report) -> int:
-    """Write the graph that serves and return the embedding's dimension."""
-    import onnx
-
-    from recwire_server.model.pooling import add_pooling
-    from recwire_server.model.quantization import quantize
-
-    plain = original
-    if recipe.quantization_target:
-        report(f"quantize to int8 for {recipe.quantization_target}")
-        plain = quantize(original.parent, recipe.quantization_target)
-    report(f"add {settings.pooling} pooling and unit length")
-    pooled = add_pooling(onnx.load(plain), settings.pooling)
-    onnx.save(pooled, destination)
-    return int(pooled.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
-
-
-def _check_fidelity(exported: Path, original: Path, tokenizer: Tokenizer, settings: EmbeddingSettings) -> Fidelity:
-    from recwire_server.model.fidelity import fidelity_texts, measure_fidelity
-
-    fidelity = measure_fidelity(exported, original, tokenizer, settings.pooling, fidelity_texts())
-    if not fidelity.mean_cosine >= MIN_MEAN_COSINE:  # written so that NaN fails as well
-        raise ModelExportError(
-            f"the exported model's mean cosine to the original is {fidelity.mean_cosine}; at least "
-            f"{MIN_MEAN_COSINE} is needed; export with --precision fp32"
-        )
-    return fidelity
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep the tracer's and transformers' warnings, which no operator can act on, off the terminal."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
+def _sequences(tokenization: Tokenization, texts: Sequence[str]) -> list[Sequence[int]]:
+    """Return the first tokens of each text, of every other one as a query."""
+    tokenized: dict[int, Any] = {}
+    for first, purpose in enumerate((Purpose.DOCUMENT, Purpose.QUERY)):
+        numbers = range(first, len(texts), 2)
+        tokenized.update(zip(numbers, tokenization.tokenize(texts[first::2], purpose), strict=True))
+    return [tokenized[number].head for number in range(len(texts))]

@@ -1,52 +1,79 @@
-"""How near an exported model is to the model that it was made from."""
+"""How near a model is to the float32 original, and how much a vector depends on the batch."""
 
-from importlib import resources
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
+from recwire_server.encoder import Vector
 from recwire_server.model.manifest import Fidelity
 
+NEIGHBOURS = 10
+# Sequences that a measurement of batches takes, and of them those that are also padded to the model's limit: padding
+# to 512 tokens costs 50 times a title.
+BATCHED_SEQUENCES, PADDED_SEQUENCES = 64, 8
 
-def measure_fidelity(exported: Path, original: Path, tokenizer: Tokenizer, pooling: str, texts: list[str]) -> Fidelity:
-    """Return the cosine of the exported model's embeddings with the original's, each text alone.
+Run = Callable[[Sequence[Sequence[int]]], Vector]
+"""Returns the vectors of the sequences as one batch, (len(sequences), dim) of unit length; as `Encoder.run`."""
 
-    exported: gives embeddings. original: the same model before quantization and surgery, gives token vectors,
-    which are pooled here once more, so that a fault in the graph surgery shows as well.
+
+def measure_fidelity(run: Run, original: Vector, sequences: Sequence[Sequence[int]], max_tokens: int) -> Fidelity:
+    """Return the fidelity of a model.
+
+    original: the vectors of the float32 original, (len(sequences) or more, dim), the sequences' own first; what comes
+    after them are only neighbours to be found. Each sequence is run alone and in batches.
     """
-    cosines = [
-        float(ours @ theirs)
-        for ours, theirs in zip(
-            _embed(exported, tokenizer, pooling, texts),
-            _embed(original, tokenizer, pooling, texts),
-            strict=True,
-        )
-    ]
-    return Fidelity(round(float(np.mean(cosines)), 5), round(min(cosines), 5), len(cosines))
+    count = len(sequences)
+    vectors = np.concatenate([run([sequence]) for sequence in sequences])
+    cosines = np.sum(vectors * original[:count], axis=1)
+    differences = measure_batch_differences(run, sequences, vectors, max_tokens)
+    return Fidelity(
+        mean_cosine=round(float(np.mean(cosines)), 6),
+        min_cosine=round(float(np.min(cosines)), 6),
+        neighbours_kept=round(_neighbours_kept(vectors, original), 4),
+        batch_difference=max(differences.values()),
+        text_count=count,
+    )
 
 
-def fidelity_texts() -> list[str]:
-    """Return the built-in texts: titles, queries and sentences of many subjects, lengths and scripts."""
-    path = resources.files("recwire_server.model") / "fidelity_texts.txt"
-    return path.read_text(encoding="utf-8").splitlines()
+def measure_batch_differences(
+    run: Run, sequences: Sequence[Sequence[int]], alone: Vector, max_tokens: int
+) -> dict[str, float]:
+    """Return the largest absolute difference of any component between alone and in a batch, by kind of batch.
+
+    alone: the vector of each sequence run alone. Takes the first sequences only, see BATCHED_SEQUENCES.
+    """
+    some = sequences[:BATCHED_SEQUENCES]
+    differences = {}
+    for size, in_order in product((2, 8, 32), (True, False)):
+        order = sorted(range(len(some)), key=lambda index: len(some[index])) if in_order else list(range(len(some)))
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        worst = max(_difference(run([some[index] for index in batch]), alone[batch]) for batch in batches)
+        differences[f"batches of {size}, {'sorted by length' if in_order else 'unsorted'}"] = worst
+    few = some[:PADDED_SEQUENCES]
+    # A sequence of the limit's length beside them has them padded to it.
+    padding = [few[0][0]] * max_tokens
+    differences["padded to the maximum"] = _difference(run([*few, padding])[: len(few)], alone[: len(few)])
+    return differences
 
 
-def _embed(path: Path, tokenizer: Tokenizer, pooling: str, texts: list[str]) -> list[NDArray[np.float32]]:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [graph_input.name for graph_input in session.get_inputs()]
-    embeddings = []
-    for encoding in tokenizer.encode_batch(texts):
-        ids = np.array([encoding.ids], np.int64)
-        feeds = {
-            "input_ids": ids,
-            "attention_mask": np.ones_like(ids),
-            "token_type_ids": np.zeros_like(ids),
-        }
-        output = session.run(None, {name: feeds[name] for name in names})[0][0]
-        if output.ndim == 2:
-            output = output.mean(axis=0) if pooling == "mean" else output[0]
-        embeddings.append(output / np.linalg.norm(output))
-    return embeddings
+def _difference(vectors: Vector, others: Vector) -> float:
+    return float(np.max(np.abs(vectors - others)))
+
+
+def _neighbours_kept(vectors: Vector, original: Vector) -> float:
+    """Return the share of the original's nearest neighbours that the vectors find among the same texts.
+
+    Whatever has no vector of its own is found, or not, by the original's.
+    """
+    everything = np.concatenate([vectors, original[len(vectors) :]])
+    k = min(NEIGHBOURS, len(everything) - 1)
+    found, expected = _nearest(vectors, everything, k), _nearest(original[: len(vectors)], original, k)
+    return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(found, expected, strict=True)]))
+
+
+def _nearest(queries: Vector, everything: Vector, k: int) -> list[list[int]]:
+    scores = queries @ everything.T
+    np.fill_diagonal(scores, -np.inf)  # itself
+    nearest: list[list[int]] = np.argpartition(-scores, k - 1, axis=1)[:, :k].tolist()
+    return nearest

@@ -1,20 +1,20 @@
 """What a model folder says about itself: `manifest.json`, and the check of the folder's files against it.
 
-The file is one JSON object: `format_version` (this module reads version 1) and the fields of `Manifest` by
+The file is one JSON object: `format_version` (this module reads version 2) and the fields of `Manifest` by
 their names. Unknown fields are ignored, so that later versions can add some; a change of meaning raises the
 version.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from recwire_server.encoder import ModelFolderError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -23,11 +23,39 @@ EXPORT_HINT = "export the model again: recwire-server model export SOURCE --out 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Cosine of the exported model's embeddings with the original's, over `text_count` texts."""
+    """How near a model's vectors are to the float32 original's, over `text_count` texts.
+
+    mean_cosine, min_cosine: to the original's vector of the same text. neighbours_kept: share of the original's ten
+    nearest texts that the model finds. batch_difference: largest absolute difference of any component between a text
+    run alone and in a batch.
+    """
 
     mean_cosine: float
     min_cosine: float
+    neighbours_kept: float
+    batch_difference: float
     text_count: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a model's fidelity must reach to be published. max_batch_difference: None where texts run alone anyway."""
+
+    min_mean_cosine: float
+    min_neighbours_kept: float
+    max_batch_difference: float | None
+
+    def shortfalls(self, fidelity: Fidelity) -> list[str]:
+        """Return what falls short, each with the figure and the limit; none means passed."""
+        lines = []
+        # Written so that NaN falls short as well.
+        if not fidelity.mean_cosine >= self.min_mean_cosine:
+            lines.append(f"mean cosine {fidelity.mean_cosine:.5f} is below {self.min_mean_cosine}")
+        if not fidelity.neighbours_kept >= self.min_neighbours_kept:
+            lines.append(f"top-10 neighbours kept {fidelity.neighbours_kept:.4f} is below {self.min_neighbours_kept}")
+        if self.max_batch_difference is not None and not fidelity.batch_difference <= self.max_batch_difference:
+            lines.append(f"batch difference {fidelity.batch_difference:.1e} is above {self.max_batch_difference:.0e}")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -44,11 +72,15 @@ class Manifest:
 
     name: for people. source: as it was named at export. source_hash: SHA-256 of the source's files.
     recipe_key: hash of everything that the export depends on; the same key means the same result.
-    max_tokens: of one sequence, special tokens included. pooling: "mean" or "cls".
+    max_tokens: of one sequence, special tokens included. pooling: "mean", "cls" or "lasttoken".
     query_prefix, document_prefix: put before a text by what it is embedded for.
-    quantization_target: the processor family that the integer weights suit; empty for fp32.
+    quantization_target: the processor family that the integer weights suit; empty without any.
+    weight_bits: of the integer weights: 8, or 7 where products of 8 bits saturate; 32 or 16 for floats.
+    float32_layers: parts that int8 would have harmed too much. calibration: SHA-256 of the texts that the export
+    calibrated with and was checked with.
     batch_invariant: whether a vector is free of what else is in the batch; if not, sequences must run alone.
-    tool_versions: of the packages that made the folder. files: digests of model.onnx and tokenizer.json.
+    tool_versions: of the packages that made the folder. fidelity: as measured at export. gate: what it had to
+    reach. files: digests of model.onnx and tokenizer.json.
     """
 
     name: str
@@ -62,9 +94,13 @@ class Manifest:
     document_prefix: str
     precision: str
     quantization_target: str
+    weight_bits: int
+    float32_layers: Sequence[str]
     batch_invariant: bool
+    calibration: str
     tool_versions: Mapping[str, str]
     fidelity: Fidelity
+    gate: Gate
     files: Mapping[str, FileDigest]
 
     @property
@@ -138,6 +174,7 @@ def file_sha256(path: Path) -> str:
 def _from_json(fields: dict[str, Any]) -> Manifest:
     known = {name: fields[name] for name in Manifest.__dataclass_fields__}
     known["fidelity"] = Fidelity(**fields["fidelity"])
+    known["gate"] = Gate(**fields["gate"])
     known["files"] = {name: FileDigest(**digest) for name, digest in fields["files"].items()}
     manifest = Manifest(**known)
     if manifest.dim < 1 or manifest.max_tokens < 3:

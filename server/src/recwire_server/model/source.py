@@ -27,12 +27,17 @@ SOURCE_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
     "modules.json",
-    "sentence_bert_config.json",
+    "sentence_*_config.json",
     "config_sentence_transformers.json",
-    "1_Pooling/config.json",
+    "*/config.json",  # of the steps that modules.json lists
 )
 
 
@@ -64,7 +69,7 @@ def resolve_source(source: str | None) -> Source:
     if folder.is_dir():
         return _folder_source(folder.resolve().name, source, folder)
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source):
-        raise ModelExportError(f"there is no folder {source}; name a folder of a BERT-family model or a hub id")
+        raise ModelExportError(f"there is no folder {source}; name a folder of a Hugging Face model or a hub id")
     return _folder_source(source.rpartition("/")[2], source, _download(source))
 
 
