@@ -7,10 +7,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import smoke, start
+from benchmarks import embed_beside_bulk, embed_cost, smoke, start
 from benchmarks.environment import environment
 
-BENCHMARKS = {"smoke": smoke, "start": start}  # each with `run` and `table`
+BENCHMARKS = {  # each with `run` and `table`
+    "smoke": smoke,
+    "start": start,
+    "embed_cost": embed_cost,
+    "embed_beside_bulk": embed_beside_bulk,
+}
 
 
 def main(

@@ -9,10 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time: `call` does it once; `cpu_s` returns the CPU seconds used so far by whoever does the work."""
+    """Something to time: `call` does it once; `cpu_s` returns the CPU seconds used so far by whoever does the work;
+    `prepare` is called before each round, and not timed."""
 
     call: Callable[[], object]
     cpu_s: Callable[[], float]
+    prepare: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,12 @@ def measure(contenders: Mapping[str, Contender], rounds: int, calls: int, warm_u
     wall: dict[str, list[list[float]]] = {name: [] for name in contenders}
     cpu: dict[str, list[float]] = {name: [] for name in contenders}
     for contender in contenders.values():
+        contender.prepare()
         for _ in range(warm_up_calls):
             contender.call()
     for _ in range(rounds):
         for name, contender in contenders.items():
+            contender.prepare()
             cpu_before = contender.cpu_s()
             wall[name].append([_timed(contender.call) for _ in range(calls)])
             cpu[name].append((contender.cpu_s() - cpu_before) / calls)

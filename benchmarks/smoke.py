@@ -18,19 +18,18 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.measurement import Contender, measure
-from benchmarks.served import Served, data, import_data, served
+from benchmarks.served import TEXT, Served, data, default_encoder, import_data, served
+from benchmarks.table import calls_table
 from recwire import Client, Event
 from recwire_server.config import load_settings
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.embedding import encode
-from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.index.hnsw import HnswIndex
-from recwire_server.model.cache import find_default_model
 
 SEED = 7
 ROUNDS, CALLS, WARM_UP_CALLS = 5, 200, 50
+UNCACHED = ("--embedding-cache-bytes", "0")  # the same text again and again would not reach the model
 EVENT_BYTES = 200  # what an event on an item takes in the log, about
-TEXT = "a long walk in the mountains with an old friend"  # 12 tokens
 
 
 class Result(TypedDict):
@@ -48,7 +47,7 @@ class Result(TypedDict):
 def run(quick: bool) -> Result:
     """Return the result. quick: fewer calls."""
     files = data()
-    with TemporaryDirectory(prefix="recwire-smoke-") as folder, served(Path(folder) / "data") as server:
+    with TemporaryDirectory(prefix="recwire-smoke-") as folder, served(Path(folder) / "data", *UNCACHED) as server:
         import_data(files, server.address)
         with Client(server.address) as client:
             info = client.get_server_info()
@@ -72,13 +71,7 @@ def run(quick: bool) -> Result:
 
 def table(result: Result) -> Table:
     """Return the figures for people."""
-    shown = Table(title=f"smoke: {result['data']}, {result['items']:,} items, {result['users']:,} users")
-    for column in ("call", "p50 ms", "p99 ms", "CPU ms", "p50 / limit"):
-        shown.add_column(column, justify="left" if column == "call" else "right")
-    for call, figures in result["calls"].items():
-        ratio = result["p50_ratio_to_limit"].get(call)
-        shown.add_row(call, *(f"{figures[key]:.3f}" for key in ("p50_ms", "p99_ms", "cpu_ms")), f"{ratio or ''}")
-    return shown
+    return calls_table("smoke", result)
 
 
 def _contenders(client: Client, server: Served, folder: Path) -> dict[str, Contender]:
@@ -103,10 +96,7 @@ def _contenders(client: Client, server: Served, folder: Path) -> dict[str, Conte
 
 def _raw_encode() -> Callable[[], object]:
     """Return the encoding of the same text in this process."""
-    settings = load_settings({})
-    folder = find_default_model(settings.precision, settings.cache_dir)
-    assert folder is not None, "the server has exported it"
-    encoder = OnnxEncoder.load(folder)
+    encoder = default_encoder()
     return lambda: encode(encoder, [TEXT], Purpose.QUERY)
 
 

@@ -118,11 +118,22 @@ class Caller:
 
     def __call__(self, method: str, *args: Any, **keywords: Any) -> Any:
         result = getattr(self._client, method)(*args, **keywords)
-        if inspect.isasyncgen(result):
-            return self._runner.run(_listed(result))
-        if inspect.isgenerator(result):
-            return list(result)
+        if inspect.isasyncgen(result) or inspect.isgenerator(result):
+            elements: list[Any] = []
+            self._take(elements, result)
+            return elements
         return self._runner.run(result) if inspect.iscoroutine(result) else result
+
+    def into(self, elements: list[Any], method: str, *args: Any, **keywords: Any) -> None:
+        """Call what iterates; add the elements that come, also before an error."""
+        self._take(elements, getattr(self._client, method)(*args, **keywords))
+
+    def _take(self, elements: list[Any], result: Any) -> None:
+        if inspect.isasyncgen(result):
+            self._runner.run(_take_all(elements, result))
+        else:
+            for element in result:
+                elements.append(element)
 
     def __enter__(self) -> Self:
         return self
@@ -132,5 +143,6 @@ class Caller:
         self._runner.close()
 
 
-async def _listed(generator: Any) -> list[Any]:
-    return [element async for element in generator]
+async def _take_all(elements: list[Any], generator: Any) -> None:
+    async for element in generator:
+        elements.append(element)

@@ -1,6 +1,7 @@
 """What the Python client sends and returns, over real sockets; each test is about both kinds of client."""
 
 import inspect
+import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from recwire.v1.admin_service_pb2 import GetServerInfoResponse
 from recwire.v1.catalog_service_pb2 import GetItemResponse, ImportItemsResponse, ItemError, ListItemsResponse
 from recwire.v1.model_pb2 import ModelVersion
 from recwire.v1.recommendation_pb2 import RecommendResponse
-from recwire.v1.recommender_service_pb2 import Embedding, EmbedResponse, UpdateUserResponse
+from recwire.v1.recommender_service_pb2 import Embedding, EmbedResponse, EmbedStreamResponse, UpdateUserResponse
 
 BOTH = pytest.mark.parametrize("client_class", [recwire.Client, recwire.AsyncClient])
 VIEW = Event(item_id="42", type=EventType.EVENT_TYPE_VIEW)
@@ -154,11 +155,76 @@ def test_embed_returns_vectors(server, call):
     assert embeddings.model.name == "hash"
 
 
-@pytest.mark.parametrize("method", ["embed", "delete_items"])
+@pytest.mark.parametrize("method", ["embed", "embed_stream", "delete_items"])
 def test_a_lone_text_is_refused(server, call, method):
     """A text where a list of texts belongs raises, instead of passing as its letters."""
     with pytest.raises(TypeError, match="not one text"):
         call(method, "hiking")
+
+
+def test_embed_stream_yields_an_embedding_a_text(server, call):
+    """In order, whatever requests of at most 64 texts they travel in."""
+    texts = [f"text {number}" for number in range(400)]
+    embeddings = [Embedding(vector=np.float32([n]).tobytes(), token_count=n, truncated=n == 3) for n in range(400)]
+    model = ModelVersion(name="hash", version="1")
+    server.answer(
+        "EmbedStream",
+        *(
+            EmbedStreamResponse(response=EmbedResponse(embeddings=embeddings[start : start + 64], model=model))
+            for start in range(0, 400, 64)
+        ),
+    )
+    received = call("embed_stream", iter(texts), purpose=recwire.EmbedPurpose.EMBED_PURPOSE_DOCUMENT)
+    assert [embedding.vector[0] for embedding in received] == list(range(400))
+    assert [embedding.token_count for embedding in received] == list(range(400))
+    assert [embedding.truncated for embedding in received].index(True) == 3
+    assert {embedding.model.name for embedding in received} == {"hash"}
+    requests = [message.request for message in server.requests("EmbedStream")]
+    assert [text for request in requests for text in request.texts] == texts
+    assert {request.purpose for request in requests} == {recwire.EmbedPurpose.EMBED_PURPOSE_DOCUMENT}
+    assert max(len(request.texts) for request in requests) == 64
+
+
+def test_embed_stream_of_nothing_yields_nothing(server, call):
+    """No text, no embedding, no request."""
+    assert call("embed_stream", []) == []
+    assert server.received == []
+
+
+def test_embed_stream_reads_no_further_than_it_must(server):
+    """The texts are pulled on the caller's thread, a few requests ahead of what was yielded."""
+    server.answer("EmbedStream", *[answer_of(64)] * 100)
+    pulled: list[threading.Thread] = []
+
+    def texts() -> Iterator[str]:
+        while True:
+            pulled.append(threading.current_thread())
+            yield "text"
+
+    with recwire.Client(server.address) as client:
+        stream = client.embed_stream(texts())
+        for yielded in range(1, 400):
+            next(stream)
+            assert len(pulled) < yielded + 5 * 64
+        stream.close()
+    assert set(pulled) == {threading.current_thread()}
+
+
+async def test_async_embed_stream_takes_an_async_iterable(server):
+    """The asyncio client reads texts as they come from an asynchronous source."""
+    server.answer("EmbedStream", answer_of(64), answer_of(36))
+
+    async def texts() -> AsyncIterator[str]:
+        for number in range(100):
+            yield f"text {number}"
+
+    async with recwire.AsyncClient(server.address) as client:
+        assert len([embedding async for embedding in client.embed_stream(texts())]) == 100
+    assert [len(message.request.texts) for message in server.requests("EmbedStream")] == [64, 36]
+
+
+def answer_of(count: int) -> EmbedStreamResponse:
+    return EmbedStreamResponse(response=EmbedResponse(embeddings=[Embedding(vector=bytes(4))] * count))
 
 
 def test_list_items_reads_every_page(server, call):

@@ -12,6 +12,8 @@ from scripted_server import Caller, Failure, ScriptedServer
 
 import recwire
 from recwire import Event, FieldViolation, Item
+from recwire.v1.recommender_service_pb2 import Embedding, EmbedResponse, EmbedStreamResponse
+from recwire.v1.stream_pb2 import StreamError
 
 UNAVAILABLE = Failure(StatusCode.UNAVAILABLE, "draining")
 RETRIED: list[tuple[str, tuple[Any, ...], str]] = [
@@ -202,3 +204,34 @@ def test_imports_are_not_tried_again(server, call):
     with pytest.raises(recwire.UnavailableError):
         call("import_items", [Item(item_id="1")])
     assert len(server.received) == 1
+
+
+def test_an_error_of_one_message_of_a_stream_is_raised_in_its_place(server, call):
+    """As its own class, with what the message's StreamError says; the embeddings before it have been yielded."""
+    error = StreamError(
+        code=StatusCode.RESOURCE_EXHAUSTED.value[0],
+        reason="OVERLOADED",
+        message="busy",
+        fields=["texts[1]"],
+        retry_delay=Duration(seconds=1, nanos=500_000_000),
+    )
+    answer = EmbedStreamResponse(response=EmbedResponse(embeddings=[Embedding(vector=bytes(4))] * 64))
+    server.answer("EmbedStream", answer, EmbedStreamResponse(error=error))
+    yielded: list[recwire.Embedding] = []
+    with pytest.raises(recwire.ResourceExhaustedError) as raised:
+        call.into(yielded, "embed_stream", ["text"] * 100)
+    assert len(yielded) == 64
+    assert (raised.value.code, raised.value.reason, raised.value.message) == (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "OVERLOADED",
+        "busy",
+    )
+    assert raised.value.violations == (FieldViolation("texts[1]", "busy"),)
+    assert raised.value.retry_after_s == 1.5
+
+
+def test_a_stream_that_ends_with_an_error_raises_it(server, call):
+    """The same as any call."""
+    server.answer("EmbedStream", Failure(StatusCode.UNAVAILABLE, "draining"))
+    with pytest.raises(recwire.UnavailableError, match="draining"):
+        call("embed_stream", ["text"] * 100)

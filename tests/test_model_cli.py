@@ -41,7 +41,7 @@ def test_list_and_show_describe_models(run, int8_model):
     assert str(int8_model) in run("list").stdout
     shown = run("show", str(int8_model)).stdout
     assert "all-MiniLM-L6-v2" in shown
-    assert "no: sequences run one by one" in shown
+    assert "batch invariant  yes" in shown
 
 
 def test_pooling_and_prefixes_are_options(run, tmp_path):

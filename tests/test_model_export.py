@@ -19,11 +19,11 @@ from recwire_server.model.cache import (
     export_model,
     list_models,
 )
-from recwire_server.model.fidelity import fidelity_texts
 from recwire_server.model.manifest import load_manifest
-from recwire_server.model.quantization import quantization_target
+from recwire_server.model.processor import quantization_target
 from recwire_server.model.recipe import Precision
 from recwire_server.model.source import resolve_source
+from recwire_server.model.texts import built_in_texts
 
 
 def silent(step: str) -> None:
@@ -75,7 +75,7 @@ def tiny_bert(tmp_path_factory) -> Path:
 
 def test_fp32_equals_the_reference(fp32_encoder):
     """In fp32 the exported model gives transformers' masked mean to 1e-5, long texts cut alike."""
-    texts = [*fidelity_texts(), "", "word " * 400]
+    texts = [*built_in_texts()[:64], "", "word " * 400]
 
     embeddings = embed(fp32_encoder, texts)
 
@@ -84,13 +84,13 @@ def test_fp32_equals_the_reference(fp32_encoder):
 
 
 def test_int8_stays_near_the_reference(int8_encoder, fp32_encoder):
-    """In int8 the mean cosine to fp32 is at least .99, and no text falls below .95."""
-    texts = fidelity_texts()
+    """In int8 the mean cosine to fp32 is at least .999, and no text falls below .99."""
+    texts = built_in_texts()[:64]
 
     cosines = np.sum(embed(int8_encoder, texts) * embed(fp32_encoder, texts), axis=1)
 
-    assert cosines.mean() >= 0.99
-    assert cosines.min() >= 0.95
+    assert cosines.mean() >= 0.999
+    assert cosines.min() >= 0.99
 
 
 def test_manifest_describes_the_default_model(int8_model):
@@ -99,9 +99,10 @@ def test_manifest_describes_the_default_model(int8_model):
 
     assert (manifest.name, manifest.dim, manifest.max_tokens) == ("all-MiniLM-L6-v2", 384, 256)
     assert (manifest.pooling, manifest.query_prefix, manifest.document_prefix) == ("mean", "", "")
-    assert (manifest.precision, manifest.batch_invariant) == ("int8", False)
-    assert 0.97 < manifest.fidelity.mean_cosine < 1
-    assert manifest.fidelity.text_count == 64
+    assert (manifest.precision, manifest.batch_invariant) == ("int8", True)
+    assert 0.999 < manifest.fidelity.mean_cosine < 1
+    assert not manifest.gate.shortfalls(manifest.fidelity)
+    assert (manifest.float32_layers, manifest.fidelity.text_count) == ([], 192)
 
 
 def test_second_export_is_instant_and_imports_no_torch(int8_model, model_cache):

@@ -11,18 +11,18 @@ import pytest
 from tiny_model import FAMILIES, MAX_TOKENS, make_tiny_model, reference_embeddings, reference_of_sequences
 from transformers import AutoModel, AutoTokenizer
 
-from recwire_server.encoder import InvalidTextError, LongText, ModelFolderError, Purpose
+from recwire_server.encoder import InvalidTextError, LongText, Purpose
 from recwire_server.encoder.embedding import encode
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_model
-from recwire_server.model.fidelity import fidelity_texts
 from recwire_server.model.manifest import Manifest
 from recwire_server.model.recipe import Precision
 from recwire_server.model.settings import SettingsOverrides
 from recwire_server.model.source import resolve_source
+from recwire_server.model.texts import built_in_texts
 
-LONG_TEXT = " ".join(fidelity_texts()[:24])
+LONG_TEXT = " ".join(built_in_texts()[:24])
 SHORT_WORDS = ["novel", "about", "the", "crew", "of", "battery", "with"] * 40
 # What is left of a text may be nothing, one unknown token, or many tokens a character.
 STRANGE_TEXTS = {
@@ -85,7 +85,7 @@ def embed(encoder: OnnxEncoder, texts: list[str], long_text: LongText = LongText
 def test_family_equals_the_reference(family, pooling, make_model):
     """In batches of all lengths, cut where they are too long, texts get the reference's embeddings to 1e-4."""
     model = make_model(family, pooling)
-    texts = [*fidelity_texts()[::4], "a", LONG_TEXT]
+    texts = [*built_in_texts()[:64:4], "a", LONG_TEXT]
 
     embeddings = embed(model.encoder, texts, LongText.TRUNCATE)
 
@@ -213,7 +213,7 @@ def test_every_chunk_has_the_prefix(family, make_model, tmp_path):
 
 def test_prefix_that_takes_most_of_a_sequence_is_refused(make_model, tmp_path):
     """A prefix that leaves little room for a text is an error that names it."""
-    with pytest.raises(ModelFolderError, match=r"the prefix 'query: query: .* of 64 tokens"):
+    with pytest.raises(ModelExportError, match=r"the prefix 'query: query: .* of 64 tokens"):
         export(make_model("bert").source, tmp_path, query_prefix="query: " * 40)
 
 
@@ -251,7 +251,7 @@ def test_sharded_weights_are_exported(make_model, tmp_path):
     model = export(source, tmp_path)
 
     assert len(list(source.glob("*.safetensors"))) > 1
-    texts = fidelity_texts()[:4]
+    texts = built_in_texts()[:4]
     np.testing.assert_allclose(embed(model.encoder, texts), embed(single.encoder, texts), atol=1e-6)
 
 
@@ -264,7 +264,7 @@ def test_older_tokenizer_files_are_enough_and_are_hashed(make_model, tmp_path):
 
     model = export(source, tmp_path)
 
-    texts = fidelity_texts()[:4]
+    texts = built_in_texts()[:4]
     np.testing.assert_allclose(embed(model.encoder, texts), embed(single.encoder, texts), atol=1e-6)
     before = resolve_source(str(source)).content_hash()
     with (source / "merges.txt").open("a") as merges:

@@ -14,6 +14,7 @@ from recwire.v1 import recommender_service_pb2 as recommender
 from recwire.v1 import user_service_pb2 as user
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire.v1.user_service_pb2_grpc import UserServiceStub
+from recwire_server.encoder import Vector
 from recwire_server.testing import HashEncoder
 
 NOT_UTF8 = b"\xff\xfe"
@@ -79,7 +80,6 @@ def test_rpcs_that_are_not_served_yet_are_unimplemented(hash_server):
     with grpc.insecure_channel(hash_server.address) as channel:
         recommender_stub, user_stub = RecommenderServiceStub(channel), UserServiceStub(channel)
         calls = [
-            lambda: list(recommender_stub.EmbedStream(iter([recommender.EmbedStreamRequest()]), timeout=10)),
             lambda: list(recommender_stub.UpdateUserStream(iter([recommender.UpdateUserStreamRequest()]), timeout=10)),
             lambda: user_stub.ListEvents(user.ListEventsRequest(user_id="ada"), timeout=10),
             lambda: user_stub.ForgetEvents(user.ForgetEventsRequest(user_id="ada"), timeout=10),
@@ -94,7 +94,7 @@ def test_rpcs_that_are_not_served_yet_are_unimplemented(hash_server):
 class FaultyEncoder(HashEncoder):
     """An encoder with a bug."""
 
-    def encode(self, *_: object, **__: object) -> list[object]:
+    def run(self, *_: object) -> Vector:
         raise ZeroDivisionError("the secret of the encoder")
 
 

@@ -105,6 +105,7 @@ def everything(client: Client) -> list[Message]:
     ]
     info = client.get_server_info()
     info.ClearField("start_time")
+    info.ClearField("embedding_cache")
     return [
         info,
         *(client.get_user(user_id) for user_id in ("ada", "bea", "cleo")),

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
-from recwire_server.model.fidelity import fidelity_texts
+from recwire_server.model.texts import built_in_texts
 
 MAX_TOKENS = 64
 VOCABULARY_SIZE = 600
@@ -109,7 +109,7 @@ def _byte_level(special: list[str]) -> Tokenizer:
 
 
 def _train(tokenizer: Tokenizer, trainer: trainers.Trainer) -> None:
-    tokenizer.train_from_iterator(fidelity_texts(), trainer)
+    tokenizer.train_from_iterator(built_in_texts()[:64], trainer)
 
 
 def _wrapped(tokenizer: Tokenizer, start: str, end: str, **names: str) -> PreTrainedTokenizerFast:

@@ -16,7 +16,7 @@ way back `embedding`, `vector`, `errors`.
 
 from recwire.aio import AsyncClient
 from recwire.client import Client
-from recwire.embedding import Embeddings
+from recwire.embedding import Embedding, Embeddings
 from recwire.errors import (
     CallCancelledError,
     DeadlineExceededError,
@@ -58,6 +58,7 @@ __all__ = [
     "Condition",
     "DeadlineExceededError",
     "EmbedPurpose",
+    "Embedding",
     "Embeddings",
     "Event",
     "EventType",

@@ -1,5 +1,7 @@
 """The client for asyncio: `Client`, with `await`."""
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -8,7 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from recwire import channel, deadline, embedding, errors, request
-from recwire.embedding import Embeddings
+from recwire.embedding import Embedding, Embeddings
 from recwire.v1.admin_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
 from recwire.v1.catalog_service_pb2 import (
     DeleteItemsResponse,
@@ -24,7 +26,14 @@ from recwire.v1.catalog_service_pb2 import (
 from recwire.v1.event_pb2 import Event
 from recwire.v1.item_pb2 import Item
 from recwire.v1.recommendation_pb2 import RecommendOptions, RecommendResponse
-from recwire.v1.recommender_service_pb2 import EmbedPurpose, EmbedResponse, LongText, UpdateUserResponse
+from recwire.v1.recommender_service_pb2 import (
+    EmbedPurpose,
+    EmbedResponse,
+    EmbedStreamRequest,
+    EmbedStreamResponse,
+    LongText,
+    UpdateUserResponse,
+)
 from recwire.v1.user_service_pb2 import (
     DeleteUserRequest,
     DeleteUserResponse,
@@ -75,6 +84,36 @@ class AsyncClient:
         message = request.embed(texts, purpose, long_text)
         response: EmbedResponse = await self._call(self._stubs.recommender.Embed, message, timeout_s)
         return embedding.from_response(response)
+
+    async def embed_stream(
+        self,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        purpose: EmbedPurpose = EmbedPurpose.EMBED_PURPOSE_QUERY,
+        long_text: LongText = LongText.LONG_TEXT_MEAN_OF_CHUNKS,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Embedding]:
+        """Yield the embeddings of any number of texts, in order; calls that somebody waits for go before them.
+
+        texts is read, and sent, a few hundred texts ahead of what is yielded. timeout_s is for an answer, which is to
+        64 texts. After an error, what was yielded counts: go on with the texts that come after.
+        """
+        messages: asyncio.Queue[EmbedStreamRequest | None] = asyncio.Queue()
+        call = self._stubs.recommender.EmbedStream(_until_none(messages))
+        unanswered: deque[EmbedStreamRequest] = deque()
+        try:
+            async for message in _embed_requests(texts, purpose, long_text):
+                messages.put_nowait(message)
+                unanswered.append(message)
+                if len(unanswered) == request.STREAM_AHEAD:
+                    for one in embedding.each(await self._next_answer(call, unanswered.popleft(), timeout_s)):
+                        yield one
+            messages.put_nowait(None)
+            for message in unanswered:
+                for one in embedding.each(await self._next_answer(call, message, timeout_s)):
+                    yield one
+        finally:
+            call.cancel()
 
     async def update_user(
         self,
@@ -199,6 +238,20 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
 
+    async def _next_answer(self, call: Any, message: EmbedStreamRequest, timeout_s: float | None) -> EmbedResponse:
+        # gRPC's own deadline is for the whole stream, which takes as long as its source does.
+        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
+        try:
+            async with asyncio.timeout(wait_s):
+                answer: EmbedStreamResponse = await anext(aiter(call))
+        except TimeoutError as error:
+            raise errors.no_answer(wait_s) from error
+        except grpc.RpcError as error:
+            raise errors.from_rpc_error(error) from error
+        if answer.HasField("error"):
+            raise errors.from_stream_error(answer.error)
+        return answer.response
+
     async def _import_batch(self, message: ImportItemsRequest, timeout_s: float | None) -> ImportItemsResponse:
         # A stream a batch: each has a deadline of its own, and a server that drains ends none half-way.
         wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
@@ -220,6 +273,29 @@ class AsyncClient:
     @cached_property
     def _stubs(self) -> channel.Stubs:
         return channel.Stubs(self._channel)
+
+
+async def _until_none(messages: asyncio.Queue[EmbedStreamRequest | None]) -> AsyncIterator[EmbedStreamRequest]:
+    while (message := await messages.get()) is not None:
+        yield message
+
+
+async def _embed_requests(
+    texts: Iterable[str] | AsyncIterable[str], purpose: EmbedPurpose, long_text: LongText
+) -> AsyncIterator[EmbedStreamRequest]:
+    """Yield what `request.embed_stream` does."""
+    if isinstance(texts, AsyncIterable):
+        batch: list[str] = []
+        async for text in texts:
+            batch.append(text)
+            if len(batch) == request.MAX_STREAM_TEXTS:
+                yield request.embed_stream_message(batch, purpose, long_text)
+                batch = []
+        if batch:
+            yield request.embed_stream_message(batch, purpose, long_text)
+    else:
+        for message in request.embed_stream(texts, purpose, long_text):
+            yield message
 
 
 async def _batches(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[ImportItemsRequest]:

@@ -1,13 +1,16 @@
 """The client for ordinary, blocking code."""
 
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import grpc
 from google.protobuf.message import Message
 
 from recwire import channel, deadline, embedding, errors, request
-from recwire.embedding import Embeddings
+from recwire.embedding import Embedding, Embeddings
 from recwire.v1.admin_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
 from recwire.v1.catalog_service_pb2 import (
     DeleteItemsResponse,
@@ -23,7 +26,14 @@ from recwire.v1.catalog_service_pb2 import (
 from recwire.v1.event_pb2 import Event
 from recwire.v1.item_pb2 import Item
 from recwire.v1.recommendation_pb2 import RecommendOptions, RecommendResponse
-from recwire.v1.recommender_service_pb2 import EmbedPurpose, EmbedResponse, LongText, UpdateUserResponse
+from recwire.v1.recommender_service_pb2 import (
+    EmbedPurpose,
+    EmbedResponse,
+    EmbedStreamRequest,
+    EmbedStreamResponse,
+    LongText,
+    UpdateUserResponse,
+)
 from recwire.v1.user_service_pb2 import (
     DeleteUserRequest,
     DeleteUserResponse,
@@ -43,7 +53,7 @@ class Client:
     grpc.ssl_channel_credentials() makes them; None: plain text.
 
     Every method raises what `recwire.errors` lists. A call that the contract calls idempotent is tried up
-    to 5 times within its deadline while the server is unavailable; import_items is not.
+    to 5 times within its deadline while the server is unavailable; embed_stream and import_items are not.
     """
 
     def __init__(
@@ -83,6 +93,36 @@ class Client:
         message = request.embed(texts, purpose, long_text)
         response: EmbedResponse = self._call(self._stubs.recommender.Embed, message, timeout_s)
         return embedding.from_response(response)
+
+    def embed_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        purpose: EmbedPurpose = EmbedPurpose.EMBED_PURPOSE_QUERY,
+        long_text: LongText = LongText.LONG_TEXT_MEAN_OF_CHUNKS,
+        timeout_s: float | None = None,
+    ) -> Iterator[Embedding]:
+        """Yield the embeddings of any number of texts, in order; calls that somebody waits for go before them.
+
+        texts is read, and sent, a few hundred texts ahead of what is yielded. timeout_s is for an answer, which is to
+        64 texts. After an error, what was yielded counts: go on with the texts that come after.
+        """
+        # Texts are read on this thread: gRPC would read them on one of its own, and as many as the network takes.
+        messages: SimpleQueue[EmbedStreamRequest | None] = SimpleQueue()
+        call = self._stubs.recommender.EmbedStream(iter(messages.get, None))
+        unanswered: deque[EmbedStreamRequest] = deque()
+        try:
+            for message in request.embed_stream(texts, purpose, long_text):
+                messages.put(message)
+                unanswered.append(message)
+                if len(unanswered) == request.STREAM_AHEAD:
+                    yield from embedding.each(self._next_answer(call, unanswered.popleft(), timeout_s))
+            messages.put(None)
+            for message in unanswered:
+                yield from embedding.each(self._next_answer(call, message, timeout_s))
+        finally:
+            messages.put(None)
+            call.cancel()
 
     def update_user(
         self,
@@ -203,6 +243,28 @@ class Client:
             return method(message, timeout=deadline.choose_s(message, timeout_s, self._timeout_s))
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
+
+    def _next_answer(self, call: Any, message: EmbedStreamRequest, timeout_s: float | None) -> EmbedResponse:
+        # gRPC's own deadline is for the whole stream, which takes as long as its source does.
+        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
+        is_late = threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            call.cancel()
+
+        timer = threading.Timer(wait_s, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            answer: EmbedStreamResponse = next(call)
+        except grpc.RpcError as error:
+            raise (errors.no_answer(wait_s) if is_late.is_set() else errors.from_rpc_error(error)) from error
+        finally:
+            timer.cancel()
+        if answer.HasField("error"):
+            raise errors.from_stream_error(answer.error)
+        return answer.response
 
     def _import_batch(self, message: ImportItemsRequest, timeout_s: float | None) -> ImportItemsResponse:
         # A stream a batch: each has a deadline of its own, and a server that drains ends none half-way.

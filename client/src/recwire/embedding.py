@@ -1,5 +1,6 @@
 """Embeddings as a caller gets them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,16 @@ class Embeddings:
     model: ModelVersion
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """The embedding of one text; see Embeddings."""
+
+    vector: "Vector"
+    token_count: int
+    truncated: bool
+    model: ModelVersion
+
+
 def from_response(response: EmbedResponse) -> Embeddings:
     """Return what the wire carried."""
     return Embeddings(
@@ -34,3 +45,9 @@ def from_response(response: EmbedResponse) -> Embeddings:
         truncated=tuple(embedding.truncated for embedding in response.embeddings),
         model=response.model,
     )
+
+
+def each(response: EmbedResponse) -> Iterator[Embedding]:
+    """Yield what the wire carried, text by text."""
+    for embedding in response.embeddings:
+        yield Embedding(from_bytes(embedding.vector), embedding.token_count, embedding.truncated, response.model)

@@ -28,6 +28,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from recwire.v1.stream_pb2 import StreamError
+
 STATUS_DETAILS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status, in every language
 
 
@@ -159,6 +161,20 @@ def from_rpc_error(error: grpc.RpcError) -> RecwireError:
         code, message, _reason(details), tuple(_violations(details)), retry_after_s=_retry_after_s(details)
     )
     return ERROR_OF_CODE.get(code, ServerFaultError)(status)
+
+
+def from_stream_error(error: StreamError) -> RecwireError:
+    """Return the error to raise for one message of a stream."""
+    code = next((code for code in grpc.StatusCode if code.value[0] == error.code), grpc.StatusCode.UNKNOWN)
+    violations = tuple(FieldViolation(field, error.message) for field in error.fields)
+    retry_after_s = error.retry_delay.seconds + error.retry_delay.nanos / 1e9 if error.HasField("retry_delay") else None
+    status = ErrorStatus(code, error.message, error.reason, violations, retry_after_s)
+    return ERROR_OF_CODE.get(code, ServerFaultError)(status)
+
+
+def no_answer(wait_s: float) -> DeadlineExceededError:
+    """Return the error to raise where an answer did not come within wait_s."""
+    return DeadlineExceededError(ErrorStatus(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {wait_s:g} s"))
 
 
 def _details(error: grpc.RpcError) -> list[Message]:

@@ -6,6 +6,7 @@ The server checks them; only what it could not notice is checked here.
 import uuid
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from recwire.channel import MAX_REQUEST_BYTES
@@ -17,6 +18,7 @@ from recwire.v1.recommendation_pb2 import RecommendOptions, SeenPolicy
 from recwire.v1.recommender_service_pb2 import (
     EmbedPurpose,
     EmbedRequest,
+    EmbedStreamRequest,
     LongText,
     RecommendRequest,
     Session,
@@ -27,6 +29,8 @@ from recwire.vector import to_bytes
 if TYPE_CHECKING:
     from recwire.vector import VectorLike
 
+MAX_STREAM_TEXTS = 64  # of a request of EmbedStream: a tenth of a second of work, some 100 KB of answer
+STREAM_AHEAD = 4  # requests of a stream without an answer yet: what the server has in work
 MAX_ITEMS = 256  # in one request, by the contract
 FRAME_BYTES = 6  # at most this much frames an item in a request: a tag, and a length below 2**35
 
@@ -51,6 +55,18 @@ class Options(TypedDict, total=False):
 def embed(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongText) -> EmbedRequest:
     """Return the request for Embed."""
     return EmbedRequest(texts=_several(texts, "texts"), purpose=purpose, long_text=long_text)
+
+
+def embed_stream(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongText) -> Iterator[EmbedStreamRequest]:
+    """Yield the requests for EmbedStream."""
+    source = iter(_several(texts, "texts"))
+    while batch := list(islice(source, MAX_STREAM_TEXTS)):
+        yield embed_stream_message(batch, purpose, long_text)
+
+
+def embed_stream_message(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongText) -> EmbedStreamRequest:
+    """Return one request for EmbedStream."""
+    return EmbedStreamRequest(request=EmbedRequest(texts=texts, purpose=purpose, long_text=long_text))
 
 
 def update_user(user_id: str, events: Iterable[Event], recommend: RecommendOptions | None) -> UpdateUserRequest:

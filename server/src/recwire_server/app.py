@@ -14,7 +14,9 @@ from recwire.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from recwire_server.catalogue import Catalogue
 from recwire_server.config import Settings, VectorSpaceName
 from recwire_server.encoder import Encoder
-from recwire_server.encoder.workers import EncodingWorkers
+from recwire_server.encoder.batcher import Batcher
+from recwire_server.encoder.cache import EmbeddingCache
+from recwire_server.encoder.embedder import Embedder
 from recwire_server.generation_builder import GenerationBuilder
 from recwire_server.lifecycle import Lifecycle
 from recwire_server.popularity import Popularity
@@ -40,7 +42,15 @@ class App:
         self._settings = settings
         self._encoder = encoder
         self._tasks = TaskKeeper()
-        self._workers = EncodingWorkers(encoder, settings.encoder_thread_count)
+        self._batcher = Batcher(
+            encoder,
+            worker_count=settings.encoder_thread_count,
+            max_batch_size=settings.max_batch_size,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_wait_s=settings.max_batch_wait_s,
+            max_queue_size=settings.max_queue_size,
+        )
+        self._embedder = Embedder(encoder, self._batcher, EmbeddingCache(settings.embedding_cache_bytes))
         self._store = SqliteStore(
             settings.data_dir,
             dim=encoder.dim,
@@ -56,7 +66,7 @@ class App:
             exact_search_max_items=settings.exact_search_max_items,
             thread_count=settings.index_thread_count,
         )
-        self._catalogue = Catalogue(self._store, self._workers, builder, self._tasks)
+        self._catalogue = Catalogue(self._store, self._embedder, builder, self._tasks)
         self._popularity = Popularity(self._store)
         self._users = Users(
             self._store,
@@ -67,7 +77,7 @@ class App:
             decay=settings.decay_per_event,
             max_cached_events=settings.max_cached_events,
         )
-        self._recommender = Recommender(self._workers, self._catalogue, self._users, self._popularity)
+        self._recommender = Recommender(self._embedder, self._catalogue, self._users, self._popularity)
         self._transport = Transport(settings.listen, Lifecycle(), self._register)
         self._exit = AsyncExitStack()
         self.address = settings.listen  # as bound, once the block is entered
@@ -78,7 +88,7 @@ class App:
             self.address = await self._transport.start()
             await self._store.start()
             exit_on_error.push_async_callback(self._store.close)
-            await exit_on_error.enter_async_context(self._workers)
+            await exit_on_error.enter_async_context(self._batcher)
             exit_on_error.push_async_callback(self._tasks.drain)
             await self._catalogue.start()
             await self._popularity.start()
@@ -106,6 +116,7 @@ class App:
         admin_service = AdminService(
             self._catalogue,
             self._users,
+            self._embedder,
             self._encoder,
             recall_target=self._settings.recall_target,
             start_time_ns=time.time_ns(),

@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
-from recwire_server.encoder import Purpose
-from recwire_server.encoder.workers import EncodingWorkers
+from recwire_server.encoder import Priority, Purpose
+from recwire_server.encoder.embedder import Embedder
 from recwire_server.generation import Generation
 from recwire_server.generation_builder import GenerationBuilder
 from recwire_server.item import EmbeddedItem, Item
@@ -33,9 +34,9 @@ class Catalogue:
     Owns the serving generation. Belongs to the event loop; new generations are built on another thread and swapped in.
     """
 
-    def __init__(self, store: Store, workers: EncodingWorkers, builder: GenerationBuilder, tasks: TaskKeeper) -> None:
+    def __init__(self, store: Store, embedder: Embedder, builder: GenerationBuilder, tasks: TaskKeeper) -> None:
         self._store = store
-        self._workers = workers
+        self._embedder = embedder
         self._builder = builder
         self._tasks = tasks
         self._generation: Generation | None = None
@@ -61,14 +62,14 @@ class Catalogue:
         """Grows with every change."""
         return self._revision
 
-    async def upsert(self, items: Sequence[Item]) -> int:
+    async def upsert(self, items: Sequence[Item], deadline_s: float = inf) -> int:
         """Add or replace items, all or none; return the catalogue's revision.
 
         The last of several with one id wins. Texts that have not changed are not embedded again. Once begun, it is
-        finished even if the caller goes away.
+        finished even if the caller goes away. deadline_s: see Embedder.embed; then nothing has begun.
         """
         newest = list({item.item_id: item for item in items}.values())
-        embedded = await self._embed(newest)
+        embedded = await self._embed(newest, deadline_s)
         return await self._tasks.run(self._put(embedded))
 
     async def delete(self, item_ids: Sequence[str]) -> Deleted:
@@ -84,7 +85,7 @@ class Catalogue:
         """Return at most count items with ids past after_item_id, in the order of the ids' UTF-8 bytes."""
         return [embedded.item for embedded in await self._store.list_items(after_item_id, count)]
 
-    async def _embed(self, items: Sequence[Item]) -> list[EmbeddedItem]:
+    async def _embed(self, items: Sequence[Item], deadline_s: float) -> list[EmbeddedItem]:
         known = await self._store.items([item.item_id for item in items])
         vectors: dict[str, Vector] = {}
         pieces: list[str] = []
@@ -96,7 +97,9 @@ class Catalogue:
                 vectors[item.item_id] = old.vector
             else:
                 pieces.extend(item.pieces)
-        embeddings = iter(await self._workers.encode(pieces, Purpose.DOCUMENT) if pieces else [])
+        embeddings = iter(
+            await self._embedder.embed(pieces, Purpose.DOCUMENT, priority=Priority.BULK, deadline_s=deadline_s)
+        )
         for item in items:
             if item.item_id not in vectors:
                 parts = [next(embeddings).vector for _ in item.pieces]

@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from math import inf
 
 from recwire_server import history, ranking
 from recwire_server.catalogue import Catalogue
-from recwire_server.encoder import Embedding, LongText, Purpose
-from recwire_server.encoder.workers import EncodingWorkers
+from recwire_server.encoder import Embedding, LongText, Priority, Purpose
+from recwire_server.encoder.embedder import Embedder
 from recwire_server.errors import NotFoundError, PreconditionError
 from recwire_server.event import Event
 from recwire_server.popularity import Popularity
@@ -59,25 +60,35 @@ class Recommender:
 
     def __init__(
         self,
-        workers: EncodingWorkers,
+        embedder: Embedder,
         catalogue: Catalogue,
         users: Users,
         popularity: Popularity,
         clock: Clock = time.time_ns,
     ) -> None:
-        self._workers = workers
+        self._embedder = embedder
         self._catalogue = catalogue
         self._users = users
         self._popularity = popularity
         self._clock = clock
 
-    async def embed(self, texts: Sequence[str], purpose: Purpose, long_text: LongText) -> list[Embedding]:
-        """Return one embedding a text, in order; raises TextTooLongError where long_text is REJECT."""
-        return await self._workers.encode(texts, purpose, long_text)
+    async def embed(
+        self,
+        texts: Sequence[str],
+        purpose: Purpose,
+        long_text: LongText,
+        priority: Priority,
+        deadline_s: float,
+    ) -> list[Embedding]:
+        """Return one embedding a text, in order; see Embedder.embed."""
+        return await self._embedder.embed(texts, purpose, long_text, priority=priority, deadline_s=deadline_s)
 
-    async def update_user(self, user_id: str, events: Sequence[Event]) -> Update:
-        """Record a user's events in order, all or none; durable and in the next answer once this returns."""
-        appended = await self._users.append(user_id, await self._embedded(events))
+    async def update_user(self, user_id: str, events: Sequence[Event], deadline_s: float = inf) -> Update:
+        """Record a user's events in order, all or none; durable and in the next answer once this returns.
+
+        deadline_s: when texts have to be embedded, see Embedder.embed; if they are not, no event is recorded.
+        """
+        appended = await self._users.append(user_id, await self._embedded(events, deadline_s))
         state = await self._users.state(user_id)
         new_event_ids = {event.event_id for event in appended}
         return Update(
@@ -87,11 +98,11 @@ class Recommender:
             pending_item_ids=self._pending(events),
         )
 
-    async def recommend(self, target: Target, options: Options, timeout_s: float) -> Answer:
+    async def recommend(self, target: Target, options: Options, timeout_s: float, deadline_s: float = inf) -> Answer:
         """Return the best items for a target.
 
-        timeout_s: how long to wait for a user's min_revision. Raises NotFoundError for an unknown item as the target,
-        PreconditionError for a revision that did not come.
+        timeout_s: how long to wait for a user's min_revision. deadline_s: see Embedder.embed. Raises NotFoundError for
+        an unknown item as the target, PreconditionError for a revision that did not come.
         """
         revision = 0
         match target:
@@ -101,11 +112,11 @@ class Recommender:
                 revision = state.revision
                 ranked = self._rank_history(state.events, options, state)
             case SessionTarget(events):
-                ranked = self._rank_history(await self._embedded(events), options)
+                ranked = self._rank_history(await self._embedded(events, deadline_s), options)
             case ItemTarget(item_id):
                 ranked = self._rank_vector(self._item_vector(item_id), {item_id}, options)
             case TextTarget(text):
-                (embedding,) = await self._workers.encode([text], Purpose.QUERY)
+                (embedding,) = await self._embedder.embed([text], Purpose.QUERY, deadline_s=deadline_s)
                 ranked = self._rank_vector(self._mapped(embedding.vector), set(), options)
             case VectorTarget(vector):
                 ranked = self._rank_vector(self._mapped(vector), set(), options)
@@ -179,10 +190,10 @@ class Recommender:
     def _mapped(self, vector: Vector) -> Vector:
         return self._catalogue.generation.space.map_one(vector)
 
-    async def _embedded(self, events: Sequence[Event]) -> list[Event]:
+    async def _embedded(self, events: Sequence[Event], deadline_s: float) -> list[Event]:
         """Return the events with the embeddings of their texts."""
         texts = [event.text for event in events if event.text is not None]
-        embeddings = iter(await self._workers.encode(texts, Purpose.QUERY) if texts else [])
+        embeddings = iter(await self._embedder.embed(texts, Purpose.QUERY, deadline_s=deadline_s))
         return [event if event.text is None else replace(event, vector=next(embeddings).vector) for event in events]
 
     def _pending(self, events: Sequence[Event]) -> list[str]:

@@ -77,8 +77,8 @@ class Transport:
         server, self._server = self._server, None
         if server is None:
             return
-        # Not gRPC's own grace: in it an idle client, which notices a farewell only every 5 s, holds up the end, and new
-        # calls are told no more than that they are cancelled.
+        # Not gRPC's own grace: in it an idle client, which notices a server's farewell only every 5 s, holds up the
+        # end, and new calls are told no more than that they are cancelled.
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._lifecycle.no_calls()

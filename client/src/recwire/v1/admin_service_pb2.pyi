@@ -14,7 +14,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("server_version", "model", "dimension", "item_count", "user_count", "index_generation", "recall_target", "measured_recall", "ef_search", "vector_space", "catalog_revision", "start_time")
+    __slots__ = ("server_version", "model", "dimension", "item_count", "user_count", "index_generation", "recall_target", "measured_recall", "ef_search", "vector_space", "catalog_revision", "start_time", "embedding_cache")
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     DIMENSION_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class GetServerInfoResponse(_message.Message):
     VECTOR_SPACE_FIELD_NUMBER: _ClassVar[int]
     CATALOG_REVISION_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_CACHE_FIELD_NUMBER: _ClassVar[int]
     server_version: str
     model: _model_pb2.ModelVersion
     dimension: int
@@ -39,4 +40,19 @@ class GetServerInfoResponse(_message.Message):
     vector_space: str
     catalog_revision: int
     start_time: _timestamp_pb2.Timestamp
-    def __init__(self, server_version: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ..., dimension: _Optional[int] = ..., item_count: _Optional[int] = ..., user_count: _Optional[int] = ..., index_generation: _Optional[int] = ..., recall_target: _Optional[float] = ..., measured_recall: _Optional[float] = ..., ef_search: _Optional[int] = ..., vector_space: _Optional[str] = ..., catalog_revision: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    embedding_cache: EmbeddingCacheInfo
+    def __init__(self, server_version: _Optional[str] = ..., model: _Optional[_Union[_model_pb2.ModelVersion, _Mapping]] = ..., dimension: _Optional[int] = ..., item_count: _Optional[int] = ..., user_count: _Optional[int] = ..., index_generation: _Optional[int] = ..., recall_target: _Optional[float] = ..., measured_recall: _Optional[float] = ..., ef_search: _Optional[int] = ..., vector_space: _Optional[str] = ..., catalog_revision: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., embedding_cache: _Optional[_Union[EmbeddingCacheInfo, _Mapping]] = ...) -> None: ...
+
+class EmbeddingCacheInfo(_message.Message):
+    __slots__ = ("hit_count", "miss_count", "eviction_count", "entry_count", "size_bytes")
+    HIT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MISS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EVICTION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    hit_count: int
+    miss_count: int
+    eviction_count: int
+    entry_count: int
+    size_bytes: int
+    def __init__(self, hit_count: _Optional[int] = ..., miss_count: _Optional[int] = ..., eviction_count: _Optional[int] = ..., entry_count: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...

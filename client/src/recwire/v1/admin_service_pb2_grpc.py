@@ -47,7 +47,7 @@ class AdminServiceServicer(object):
     """
 
     def GetServerInfo(self, request, context):
-        """Returns versions, the model, counts and the state of the index.
+        """Returns versions, the model, counts, and the state of the index and of the embedding cache.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

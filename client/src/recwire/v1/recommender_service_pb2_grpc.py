@@ -31,6 +31,8 @@ class RecommenderServiceStub(object):
 
     Errors of all rpcs: INVALID_ARGUMENT with google.rpc.BadRequest, naming every field that breaks its bound;
     FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining;
+    RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
+    DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB
     (RESOURCE_EXHAUSTED beyond).
     """
@@ -73,6 +75,8 @@ class RecommenderServiceServicer(object):
 
     Errors of all rpcs: INVALID_ARGUMENT with google.rpc.BadRequest, naming every field that breaks its bound;
     FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining;
+    RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
+    DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB
     (RESOURCE_EXHAUSTED beyond).
     """
@@ -86,7 +90,9 @@ class RecommenderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EmbedStream(self, request_iterator, context):
-        """Embeds in bulk, flow-controlled; answers come in the order of the requests. Not served yet: UNIMPLEMENTED.
+        """Embeds in bulk: answers come in the order of the requests, one each. Interactive calls go first. Flow-controlled: the
+        server has a few requests of a stream in work, and reads no further while their answers are not taken. A request that
+        fails is answered with StreamError, and the stream goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +163,8 @@ class RecommenderService(object):
 
     Errors of all rpcs: INVALID_ARGUMENT with google.rpc.BadRequest, naming every field that breaks its bound;
     FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining;
+    RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
+    DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB
     (RESOURCE_EXHAUSTED beyond).
     """

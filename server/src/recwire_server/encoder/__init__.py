@@ -2,11 +2,14 @@
 
 Read in this order: this module (what an encoder is), `tokenization` (a text becomes sequences of token ids),
 `chunk` (where a long text is cut), `onnx` (the encoder that serves), `device` (where it runs), `session` (its graph
-there), `padding` (what a session takes), `embedding` (sequences' vectors become a text's embedding), `workers` (the
-threads that all of it runs on). `recwire_server.testing` has a second, deterministic encoder for tests.
+there), `padding` (sequences become the model's inputs), `embedding` (sequences' vectors become a text's embedding);
+then how requests share all of it: `embedder` (what callers await), `cache` (embeddings that were made before),
+`batcher` (the threads that the encoder runs on), `queue` (what waits for them). `recwire_server.testing` has a second,
+deterministic encoder for tests.
 
 Errors: `EncoderError` is the root. `TextError` is the caller's to mend, either a `TextTooLongError` or an
-`InvalidTextError`; `ModelFolderError` and `DeviceError` (of `device`) are the operator's.
+`InvalidTextError`; `ModelFolderError` and `DeviceError` (of `device`) are the operator's. `OverloadedError` and
+`StoppedError` pass by themselves; `DeadlineError` comes when nobody waits any more.
 """
 
 from collections.abc import Sequence
@@ -33,6 +36,13 @@ class LongText(Enum):
     MEAN_OF_CHUNKS = "mean_of_chunks"
     TRUNCATE = "truncate"
     REJECT = "reject"
+
+
+class Priority(Enum):
+    """Whose work runs first. A value's number is its rank, the first first."""
+
+    INTERACTIVE = 0  # somebody waits for the answer
+    BULK = 1  # imports and streams
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,22 @@ class InvalidTextError(TextError):
 
 class ModelFolderError(EncoderError):
     """A model folder is missing, incomplete or damaged; the message names the file and the way out."""
+
+
+class OverloadedError(EncoderError):
+    """More waits for the encoder than may, or than it can do before the deadline: try again after `retry_delay_s`."""
+
+    def __init__(self, description: str, retry_delay_s: float) -> None:
+        super().__init__(description)
+        self.retry_delay_s = retry_delay_s
+
+
+class DeadlineError(EncoderError):
+    """The deadline passed before the texts reached the model."""
+
+
+class StoppedError(EncoderError):
+    """The server stopped before the texts reached the model."""
 
 
 class Encoder(Protocol):

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from recwire_server.encoder import ModelFolderError, ModelVersion, Purpose, TokenizedText, Vector
 from recwire_server.encoder.device import Device, DeviceError, mismatch
-from recwire_server.encoder.session import open_session, run_session
+from recwire_server.encoder.padding import padded
+from recwire_server.encoder.session import load_session
 from recwire_server.encoder.tokenization import Tokenization
 from recwire_server.model.manifest import (
     EXPORT_HINT,
@@ -44,7 +45,7 @@ class OnnxEncoder:
         prefixes = {Purpose.QUERY: manifest.query_prefix, Purpose.DOCUMENT: manifest.document_prefix}
         try:
             tokenization = Tokenization.load(model_dir / TOKENIZER_FILE, manifest.max_tokens, prefixes)
-            session = open_session(model_dir / MODEL_FILE, device, intra_op_threads)
+            session = load_session(model_dir / MODEL_FILE, device, intra_op_threads)
         except DeviceError:
             raise
         except Exception as error:  # both raise plain Exception for content they cannot use
@@ -84,4 +85,6 @@ class OnnxEncoder:
 
     def run(self, sequences: Sequence[Sequence[int]]) -> Vector:
         """Return the vectors of the sequences as one batch, (len(sequences), dim); see Encoder."""
-        return run_session(self._session, sequences)
+        (embeddings,) = self._session.run(["embedding"], padded(sequences))
+        result: Vector = embeddings
+        return result

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from recwire_server.encoder import Purpose, Vector
+from recwire_server.encoder.device import Device
+from recwire_server.encoder.padding import padded
 from recwire_server.encoder.tokenization import Tokenization
 from recwire_server.model import ModelExportError, Report
 from recwire_server.model.folder import new_model_folder
@@ -37,13 +39,15 @@ class _Trial:
     original: Vector
     max_tokens: int
 
-    def measure(self, model: str | bytes) -> Fidelity:
-        """Return the fidelity of a model with pooling: a file's path, or its content."""
-        from recwire_server.encoder.session import open_session, run_session
+    def measure(self, model: Path | bytes) -> Fidelity:
+        """Return the fidelity of a graph with pooling, a file or its bytes."""
+        from recwire_server.encoder.session import load_session
         from recwire_server.model.fidelity import measure_fidelity
 
-        session = open_session(model)
-        return measure_fidelity(lambda batch: run_session(session, batch), self.original, self.check, self.max_tokens)
+        session = load_session(model, Device.CPU, intra_op_threads=1)
+        return measure_fidelity(
+            lambda batch: session.run(["embedding"], padded(batch))[0], self.original, self.check, self.max_tokens
+        )
 
 
 def build_model_folder(
@@ -76,7 +80,7 @@ def build_model_folder(
         late = _sequences(tokenization, long_texts(split.calibration, settings.max_tokens, SEED))
         converted = convert(original, recipe, [*calibration, *late], SEED, trial.measure, folder / MODEL_FILE, report)
         report("compare with the original")
-        fidelity = trial.measure(str(folder / MODEL_FILE))
+        fidelity = trial.measure(folder / MODEL_FILE)
         if shortfalls := precision.gate.shortfalls(fidelity):
             raise ModelExportError(
                 f"{source.name} in {precision.value} falls short of its gate: {'; '.join(shortfalls)}; export with "

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class Manifest:
     gate: Gate
     files: Mapping[str, FileDigest]
 
-    @property
+    @cached_property
     def version(self) -> str:
         """16 hex digits that change when an embedding could: a hash of the files, limit and prefixes."""
         content = {

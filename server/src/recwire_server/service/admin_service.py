@@ -9,6 +9,8 @@ from recwire.v1.admin_service_pb2_grpc import AdminServiceServicer
 from recwire_server import __version__
 from recwire_server.catalogue import Catalogue
 from recwire_server.encoder import Encoder
+from recwire_server.encoder.cache import CacheStats
+from recwire_server.encoder.embedder import Embedder
 from recwire_server.service.field import timestamp
 from recwire_server.service.recommendation_message import model_message
 from recwire_server.user import Users
@@ -23,6 +25,7 @@ class AdminService(AdminServiceServicer):
         self,
         catalogue: Catalogue,
         users: Users,
+        embedder: Embedder,
         encoder: Encoder,
         *,
         recall_target: float,
@@ -30,6 +33,7 @@ class AdminService(AdminServiceServicer):
     ) -> None:
         self._catalogue = catalogue
         self._users = users
+        self._embedder = embedder
         self._encoder = encoder
         self._recall_target = recall_target
         self._start_time_ns = start_time_ns
@@ -51,4 +55,15 @@ class AdminService(AdminServiceServicer):
             vector_space=generation.space.name,
             catalog_revision=self._catalogue.revision,
             start_time=timestamp(self._start_time_ns),
+            embedding_cache=_cache_message(self._embedder.cache_stats),
         )
+
+
+def _cache_message(stats: CacheStats) -> pb.EmbeddingCacheInfo:
+    return pb.EmbeddingCacheInfo(
+        hit_count=stats.hit_count,
+        miss_count=stats.miss_count,
+        eviction_count=stats.eviction_count,
+        entry_count=stats.entry_count,
+        size_bytes=stats.size_bytes,
+    )

@@ -1,8 +1,7 @@
 """What stands around every rpc: is the server ready, does the request parse, what is told of an error."""
 
-import logging
-import uuid
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 import grpc
@@ -11,9 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from recwire_server.errors import InvalidRequestError, UnavailableError
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.malformed import malformed
-from recwire_server.service.status import internal_status, status_of
-
-logger = logging.getLogger(__name__)
+from recwire_server.service.status import told_of
 
 RETRY_DELAY_S = 1.0  # starting takes seconds, and another server is free at once
 
@@ -60,12 +57,14 @@ class Boundary:
             except Exception as error:
                 await _abort(rpc, error, context)
 
-        async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[Message]:
+        # A coroutine, where the others are generators: when the call is cancelled, what it has in work has ended when
+        # it returns.
+        async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> None:
             try:
                 self._admit(context)
-                requests = (_parsed(data, message_type) async for data in stream)
-                async for response in handler.stream_stream(requests, context):
-                    yield response
+                async with aclosing(handler.stream_stream(Requests(stream, message_type), context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
             except Exception as error:
                 await _abort(rpc, error, context)
 
@@ -81,6 +80,18 @@ class Boundary:
         self._lifecycle.begin_call(context)
 
 
+class Requests(AsyncIterator[Message]):
+    """The requests of a stream. For one that does not parse InvalidRequestError is raised; the next one comes after it,
+    if the rpc reads on."""
+
+    def __init__(self, stream: AsyncIterator[bytes], message_type: type[Message]) -> None:
+        self._stream = stream
+        self._message_type = message_type
+
+    async def __anext__(self) -> Message:
+        return _parsed(await anext(self._stream), self._message_type)
+
+
 def _parsed(data: bytes, message_type: type[Message]) -> Message:
     try:
         return message_type.FromString(data)
@@ -90,11 +101,7 @@ def _parsed(data: bytes, message_type: type[Message]) -> Message:
 
 async def _abort(rpc: str, error: Exception, context: Context) -> NoReturn:
     """End the call with the error's status and its details."""
-    status = status_of(error)
-    if status is None:
-        incident_id = uuid.uuid4().hex[:12]
-        logger.error("incident %s in %s", incident_id, rpc, exc_info=error)
-        status = internal_status(incident_id)
+    status = told_of(error, rpc)
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
     raise AssertionError("abort() raises")

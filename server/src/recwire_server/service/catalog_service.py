@@ -12,6 +12,7 @@ from recwire_server.catalogue import Catalogue
 from recwire_server.encoder import Encoder
 from recwire_server.errors import InvalidRequestError, NotFoundError, PreconditionError
 from recwire_server.item import Item
+from recwire_server.service.deadline import deadline_s
 from recwire_server.service.field import FieldCheck
 from recwire_server.service.item_message import item_from, item_message
 from recwire_server.service.page import page_token_from, page_token_message
@@ -38,7 +39,7 @@ class CatalogService(CatalogServiceServicer):
         check.count("items", request.items, 1, MAX_ITEMS)
         items = [item_from(item, f"items[{i}]", check) for i, item in enumerate(request.items)]
         check.finish()
-        revision = await self._catalogue.upsert(items)
+        revision = await self._catalogue.upsert(items, deadline_s(context))
         return pb.UpsertItemsResponse(upserted_count=len(items), catalog_revision=revision)
 
     async def ImportItems(
@@ -51,7 +52,7 @@ class CatalogService(CatalogServiceServicer):
             check.finish()
             items, errors = self._sound_items(request)
             if items:
-                await self._catalogue.upsert(items)
+                await self._catalogue.upsert(items, deadline_s(context))
             imported_count += len(items)
             yield pb.ImportItemsResponse(
                 imported_count=imported_count, errors=errors, catalog_revision=self._catalogue.revision

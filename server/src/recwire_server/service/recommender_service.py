@@ -1,6 +1,8 @@
 """The rpcs of RecommenderService."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from enum import IntEnum
 from typing import Any
 
@@ -9,9 +11,10 @@ import grpc
 from recwire.v1 import recommendation_pb2
 from recwire.v1 import recommender_service_pb2 as pb
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceServicer
-from recwire_server.encoder import Encoder, LongText, Purpose
+from recwire_server.encoder import Encoder, LongText, Priority, Purpose
 from recwire_server.recommendation import Options, UserTarget
 from recwire_server.recommender import Recommender
+from recwire_server.service.deadline import deadline_s
 from recwire_server.service.event_message import event_from
 from recwire_server.service.field import FieldCheck
 from recwire_server.service.recommendation_message import (
@@ -20,6 +23,8 @@ from recwire_server.service.recommendation_message import (
     options_from,
     target_from,
 )
+from recwire_server.service.status import stream_error
+from recwire_server.service.stream import answer_in_order
 
 MAX_TEXTS = 256
 MAX_EVENTS = 256
@@ -32,20 +37,39 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RecommenderService(RecommenderServiceServicer):
-    """Embed, UpdateUser, Recommend."""
+    """Embed, EmbedStream, UpdateUser, Recommend."""
 
     def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
         self._recommender = recommender
         self._encoder = encoder
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        return await self._embed(request, Priority.INTERACTIVE, context)
+
+    async def EmbedStream(
+        self, requests: AsyncIterator[pb.EmbedStreamRequest], context: Context
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        async def answer(message: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
+            response = await self._embed(message.request, Priority.BULK, context)
+            return pb.EmbedStreamResponse(response=response)
+
+        def refusal(error: Exception) -> pb.EmbedStreamResponse:
+            return pb.EmbedStreamResponse(error=stream_error(error, "RecommenderService/EmbedStream"))
+
+        async with aclosing(answer_in_order(requests, answer, refusal)) as responses:
+            async for response in responses:
+                yield response
+
+    async def _embed(self, request: pb.EmbedRequest, priority: Priority, context: Context) -> pb.EmbedResponse:
         check = FieldCheck(self._encoder.dim)
         check.count("texts", request.texts, 1, MAX_TEXTS)
         texts = [check.text(f"texts[{i}]", text) for i, text in enumerate(request.texts)]
         purpose = check.enum("purpose", request.purpose, _EmbedPurpose)
         long_text = check.enum("long_text", request.long_text, _LongText)
         check.finish()
-        embeddings = await self._recommender.embed(texts, PURPOSES[purpose], LONG_TEXTS[long_text])
+        embeddings = await self._recommender.embed(
+            texts, PURPOSES[purpose], LONG_TEXTS[long_text], priority, deadline_s(context)
+        )
         return pb.EmbedResponse(
             embeddings=[
                 pb.Embedding(
@@ -69,7 +93,7 @@ class RecommenderService(RecommenderServiceServicer):
         if request.HasField("recommend"):
             options = options_from(request.recommend, "recommend", check)
         check.finish()
-        update = await self._recommender.update_user(user_id, events)
+        update = await self._recommender.update_user(user_id, events, deadline_s(context))
         response = pb.UpdateUserResponse(
             revision=update.revision,
             applied_count=update.applied_count,
@@ -86,7 +110,7 @@ class RecommenderService(RecommenderServiceServicer):
         target = target_from(request, time.time_ns(), check)
         options = options_from(request.options, "options", check)
         check.finish()
-        answer = await self._recommender.recommend(target, options, _revision_wait_s(context))
+        answer = await self._recommender.recommend(target, options, _revision_wait_s(context), deadline_s(context))
         return answer_message(answer, self._encoder.model)
 
 

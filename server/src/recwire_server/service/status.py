@@ -1,6 +1,8 @@
 """Errors to gRPC status codes, in one table."""
 
+import logging
 import math
+import uuid
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
@@ -11,7 +13,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as details_pb
 from google.rpc.status_pb2 import Status
 
-from recwire_server.encoder import TextError, TextTooLongError
+from recwire.v1.stream_pb2 import StreamError
+from recwire_server.encoder import DeadlineError, OverloadedError, StoppedError, TextError, TextTooLongError
 from recwire_server.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -22,6 +25,8 @@ from recwire_server.errors import (
 )
 from recwire_server.store import StoreError
 
+logger = logging.getLogger(__name__)
+
 DOMAIN = "recwire"
 # A store that cannot write (a full disk, say) needs a person: asking sooner only adds load.
 STORE_RETRY_DELAY_S = 5.0
@@ -29,6 +34,7 @@ STORE_RETRY_DELAY_S = 5.0
 MAX_VIOLATIONS = 16
 MAX_MESSAGE_BYTES = 1_000  # as it travels: gRPC writes each byte of a character beyond ASCII as three (%E6)
 MAX_FIELD_BYTES = 100
+STOPPED_RETRY_DELAY_S = 1.0  # another server is free at once
 
 
 def status_of(error: Exception) -> Status | None:
@@ -63,16 +69,47 @@ def status_of(error: Exception) -> Status | None:
         case UnavailableError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.UNAVAILABLE, error.reason, str(error), retry)
+        case OverloadedError():
+            retry = _retry_info(error.retry_delay_s)
+            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", str(error), retry)
+        case DeadlineError():
+            return _status(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", str(error))
+        case StoppedError():
+            retry = _retry_info(STOPPED_RETRY_DELAY_S)
+            return _status(grpc.StatusCode.UNAVAILABLE, "DRAINING", str(error), retry)
         case StoreError():
             retry = _retry_info(STORE_RETRY_DELAY_S)
             return _status(grpc.StatusCode.UNAVAILABLE, "STORE_WRITE_FAILED", str(error), retry)
     return None
 
 
-def internal_status(incident_id: str) -> Status:
-    """Return what a caller is told of our bug: the id under which the log has the cause."""
+def told_of(error: Exception, rpc: str) -> Status:
+    """Return what a caller is told of any error: of our bug, the id under which the log has the cause."""
+    status = status_of(error)
+    if status is not None:
+        return status
+    incident_id = uuid.uuid4().hex[:12]
+    logger.error("incident %s in %s", incident_id, rpc, exc_info=error)
     message = f"internal error; the server's log has the cause under incident {incident_id}"
     return _status(grpc.StatusCode.INTERNAL, "INTERNAL", message)
+
+
+def stream_error(error: Exception, rpc: str) -> StreamError:
+    """Return what a caller is told of an error of one message of a stream: the same as `told_of`."""
+    status = told_of(error, rpc)
+    told = StreamError(code=status.code, message=status.message)
+    info, retry = details_pb.ErrorInfo(), details_pb.RetryInfo()
+    bad_request, precondition = details_pb.BadRequest(), details_pb.PreconditionFailure()
+    for detail in status.details:
+        if detail.Unpack(info):
+            told.reason = info.reason
+        elif detail.Unpack(bad_request):
+            told.fields.extend(violation.field for violation in bad_request.field_violations)
+        elif detail.Unpack(precondition):
+            told.fields.extend(violation.subject for violation in precondition.violations)
+        elif detail.Unpack(retry):
+            told.retry_delay.CopyFrom(retry.retry_delay)
+    return told
 
 
 def _status(code: grpc.StatusCode, reason: str, message: str, *details: Message) -> Status:
