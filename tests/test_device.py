@@ -92,8 +92,8 @@ def test_a_device_brings_its_own_defaults():
     assert (on_cuda.precision, on_cuda.encoder_thread_count) == (Precision.FP16, 1)
     settings = load_settings({})
     assert settings_for(Device.CPU, settings) == settings
-    chosen = load_settings({"precision": Precision.INT8, "encoder_thread_count": 3})
-    assert settings_for(Device.CUDA, chosen) == chosen
+    chosen = settings_for(Device.CUDA, load_settings({"precision": Precision.INT8, "encoder_thread_count": 3}))
+    assert (chosen.precision, chosen.encoder_thread_count, chosen.max_batch_size) == (Precision.INT8, 3, 256)
 
 
 @pytest.mark.parametrize(
