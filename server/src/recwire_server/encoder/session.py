@@ -9,9 +9,7 @@ from typing import Any
 
 import onnxruntime
 
-from recwire_server.encoder import Vector
 from recwire_server.encoder.device import CPU_PROVIDER, CUDA_PROVIDER, Device, DeviceError, check_session
-from recwire_server.encoder.padding import padded
 
 # The least model there is: one Identity node on one number.
 PROBE_MODEL = (
@@ -21,7 +19,7 @@ PROBE_MODEL = (
 PROVIDERS = {Device.CPU: [CPU_PROVIDER], Device.CUDA: [CUDA_PROVIDER, CPU_PROVIDER]}
 
 
-def open_session(model: str | Path | bytes, device: Device = Device.CPU, intra_op_threads: int = 1) -> Any:
+def load_session(model: Path | bytes, device: Device, intra_op_threads: int) -> Any:
     """Return ONNX Runtime's session of a graph, a file or its bytes. Safe to run from many threads, without the GIL.
 
     intra_op_threads: cores that one run may use. Raises DeviceError if the device cannot be had, and plain Exception
@@ -36,13 +34,6 @@ def open_session(model: str | Path | bytes, device: Device = Device.CPU, intra_o
     return session
 
 
-def run_session(session: Any, sequences: Sequence[Sequence[int]]) -> Vector:
-    """Return the vectors of the sequences as one batch, (len(sequences), dim)."""
-    (embeddings,) = session.run(["embedding"], padded(sequences))
-    result: Vector = embeddings
-    return result
-
-
 def available_providers() -> Sequence[str]:
     """Return what the installed ONNX Runtime was built for; whether the machine has it is another matter."""
     providers: list[str] = onnxruntime.get_available_providers()
@@ -52,7 +43,7 @@ def available_providers() -> Sequence[str]:
 def cuda_starts() -> bool:
     """Return whether a session gets CUDA on this machine."""
     try:
-        open_session(PROBE_MODEL, Device.CUDA)
+        load_session(PROBE_MODEL, Device.CUDA, intra_op_threads=1)
     except DeviceError:
         return False
     return True
