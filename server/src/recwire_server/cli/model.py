@@ -24,8 +24,21 @@ def export(
         typer.Option(metavar="DIR", help="The model folder to write; the default is in the cache.", show_default=False),
     ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="int8 is twice as fast; fp32 gives the original's vectors.")
+        Precision,
+        typer.Option(
+            help="int8 is twice as fast as fp32, which gives the original's vectors; fp16 is for CUDA; int8-dynamic is "
+            "the usual int8, for comparison."
+        ),
     ] = Precision.INT8,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Texts like those that will be embedded, one a line, at least 64: half calibrate int8, half check the "
+            "result; the default is a built-in mix.",
+            show_default=False,
+        ),
+    ] = None,
     pooling: Annotated[
         Literal["mean", "cls", "lasttoken"] | None,
         typer.Option(
@@ -56,7 +69,7 @@ def export(
 
     overrides = SettingsOverrides(pooling, query_prefix, document_prefix)
     with _one_line_errors(), StepProgress() as progress:
-        exported = export_model(source, precision, out, default_cache_dir(os.environ), progress.begin, overrides)
+        exported = export_model(source, precision, out, default_cache_dir(os.environ), progress.begin, overrides, texts)
     manifest = exported.manifest
     prefixes = manifest.query_prefix, manifest.document_prefix
     typer.echo(
@@ -64,6 +77,44 @@ def export(
         f"{manifest.precision}, version {manifest.version}, mean cosine {manifest.fidelity.mean_cosine:.4f}"
         f"{', prefixes {!r} and {!r}'.format(*prefixes) if any(prefixes) else ''})"
     )
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.")],
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Texts, one a line, at least 64; the default is a built-in mix.", show_default=False
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The same model in fp32; the default is exported from its source.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Measure a model beside its original in fp32; exit status 1 if it is below the gate in its manifest."""
+    from rich.console import Console
+
+    from recwire_server.cli.progress import StepProgress
+    from recwire_server.cli.verification_table import verification_table
+    from recwire_server.model.cache import default_cache_dir, export_reference
+    from recwire_server.model.manifest import load_manifest
+    from recwire_server.model.texts import built_in_texts, read_texts
+    from recwire_server.model.verification import verify_model
+
+    with _one_line_errors(), StepProgress() as progress:
+        chosen_texts = read_texts(texts) if texts else built_in_texts()
+        original = reference or export_reference(load_manifest(folder), default_cache_dir(os.environ), progress.begin)
+        progress.begin(f"measure on {len(chosen_texts):,} texts")
+        verification = verify_model(folder, original, chosen_texts)
+    Console().print(verification_table(verification))
+    if verification.shortfalls:
+        typer.echo(f"below its gate: {'; '.join(verification.shortfalls)}", err=True)
+        raise typer.Exit(1)
+    typer.echo("passes its gate")
 
 
 @app.command("list")
@@ -79,7 +130,7 @@ def list_cached() -> None:
     if not models:
         typer.echo(f"no models in {cache_dir}; make one: recwire-server model export")
         return
-    table = Table("name", "precision", "dimension", "version", "MB", box=None)
+    table = Table("name", "precision", "dimension", "cosine", "version", "MB", box=None)
     table.add_column("folder", overflow="fold")  # whole, for copying
     for model in models:
         manifest, megabytes = model.manifest, f"{model.size_bytes / 1e6:.0f}"
@@ -87,6 +138,7 @@ def list_cached() -> None:
             manifest.name,
             manifest.precision,
             str(manifest.dim),
+            f"{manifest.fidelity.mean_cosine:.4f}",
             manifest.version,
             megabytes,
             str(model.folder),
@@ -115,10 +167,14 @@ def show(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model fol
         "pooling": manifest.pooling,
         "query prefix": repr(manifest.query_prefix),
         "document prefix": repr(manifest.document_prefix),
-        "precision": f"{manifest.precision} {manifest.quantization_target}",
+        "precision": manifest.precision,
+        "weights": f"{manifest.weight_bits} bits {manifest.quantization_target}".rstrip(),
+        "kept in float32": ", ".join(manifest.float32_layers) or "nothing",
         "batch invariant": "yes" if manifest.batch_invariant else "no: sequences run one by one",
-        "cosine": f"mean {fidelity.mean_cosine:.4f}, least {fidelity.min_cosine:.4f} to the original, "
-        f"over {fidelity.text_count} texts",
+        "cosine": f"mean {fidelity.mean_cosine:.5f}, least {fidelity.min_cosine:.5f} to the original, "
+        f"over {fidelity.text_count} texts (gate {manifest.gate.min_mean_cosine})",
+        "top-10 kept": f"{fidelity.neighbours_kept:.4f} (gate {manifest.gate.min_neighbours_kept})",
+        "batch difference": f"{fidelity.batch_difference:.1e}",
         "made with": ", ".join(f"{tool} {version}" for tool, version in manifest.tool_versions.items()),
         **{
             name: f"{digest.size_bytes:,} bytes, SHA-256 {digest.sha256[:16]}"

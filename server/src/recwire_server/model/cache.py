@@ -79,6 +79,25 @@ def export_model(
     return ExportedModel(destination, manifest, up_to_date=False)
 
 
+def export_reference(manifest: Manifest, cache_dir: Path, report: Report) -> Path:
+    """Return the fp32 folder in the cache of the source that a model was made from, exporting it if it is not there.
+
+    Raises ModelExportError if the source is not what it was, or not there any more.
+    """
+    source = None if manifest.source == DEFAULT_ORIGIN else manifest.source
+    overrides = SettingsOverrides(manifest.pooling, manifest.query_prefix, manifest.document_prefix)
+    try:
+        exported = export_model(source, Precision.FP32, None, cache_dir, report, overrides)
+    except ModelExportError as error:
+        raise ModelExportError(f"{error}; or name a folder of {manifest.name} in fp32 with --reference") from error
+    if exported.manifest.source_hash != manifest.source_hash:
+        raise ModelExportError(
+            f"{manifest.source} is not what {manifest.name} was exported from; export the model again, or name its "
+            "fp32 folder with --reference"
+        )
+    return exported.folder
+
+
 def find_default_model(precision: Precision, cache_dir: Path) -> Path | None:
     """Return the default model's folder in the cache; None if it is not there. Imports no torch.
 

@@ -26,17 +26,16 @@ def measure_fidelity(run: Run, original: Vector, sequences: Sequence[Sequence[in
     count = len(sequences)
     vectors = np.concatenate([run([sequence]) for sequence in sequences])
     cosines = np.sum(vectors * original[:count], axis=1)
-    differences = measure_batch_differences(run, sequences, vectors, max_tokens)
     return Fidelity(
         mean_cosine=round(float(np.mean(cosines)), 6),
         min_cosine=round(float(np.min(cosines)), 6),
         neighbours_kept=round(_neighbours_kept(vectors, original), 4),
-        batch_difference=max(differences.values()),
+        batch_differences=_batch_differences(run, sequences, vectors, max_tokens),
         text_count=count,
     )
 
 
-def measure_batch_differences(
+def _batch_differences(
     run: Run, sequences: Sequence[Sequence[int]], alone: Vector, max_tokens: int
 ) -> dict[str, float]:
     """Return the largest absolute difference of any component between alone and in a batch, by kind of batch.

@@ -27,15 +27,20 @@ class Fidelity:
     """How near a model's vectors are to the float32 original's, over `text_count` texts.
 
     mean_cosine, min_cosine: to the original's vector of the same text. neighbours_kept: share of the original's ten
-    nearest texts that the model finds. batch_difference: largest absolute difference of any component between a text
-    run alone and in a batch.
+    nearest texts that the model finds. batch_differences: largest absolute difference of any component between a text
+    run alone and in a batch, by kind of batch.
     """
 
     mean_cosine: float
     min_cosine: float
     neighbours_kept: float
-    batch_difference: float
+    batch_differences: Mapping[str, float]
     text_count: int
+
+    @property
+    def batch_difference(self) -> float:
+        """The largest of all kinds of batches."""
+        return max(self.batch_differences.values())
 
 
 @dataclass(frozen=True)
