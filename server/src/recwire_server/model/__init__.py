@@ -9,8 +9,8 @@ embedding, inside the graph), `simplification` (what need not be computed at eve
 the original), `folder` (a model folder appears whole or not at all), `manifest` (what a model folder says about
 itself; the only module here that the encoder reads); `verification` measures a folder again later.
 
-A model folder holds `model.onnx` (input_ids and attention_mask in, unit-length embedding out),
-`tokenizer.json` and `manifest.json`. Only what `cache` imports late needs the export extra.
+A model folder holds `model.onnx` (input_ids and attention_mask in, unit-length embedding out), its weights in
+`model.onnx.data`, `tokenizer.json` and `manifest.json`. Only what `cache` imports late needs the export extra.
 
 Errors: `ModelFolderError` (of `recwire_server.encoder`) for a folder that cannot be served,
 `ModelExportError` for an export that cannot be made.

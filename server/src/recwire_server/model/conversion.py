@@ -10,7 +10,7 @@ import onnxruntime
 
 from recwire_server.model import Report
 from recwire_server.model.int8.quantize import quantize_per_token
-from recwire_server.model.manifest import Fidelity
+from recwire_server.model.manifest import WEIGHTS_FILE, Fidelity
 from recwire_server.model.pooling import add_pooling
 from recwire_server.model.processor import weight_bits
 from recwire_server.model.recipe import Precision, Recipe
@@ -76,8 +76,13 @@ def _to_float16(model: onnx.ModelProto) -> Any:
 
 
 def _save_optimized(model: onnx.ModelProto, destination: Path) -> None:
-    """Save the graph as ONNX Runtime fuses it for any CPU, which a server then need not do at every start."""
+    """Save the graph as ONNX Runtime fuses it for any CPU, which a server then need not do at every start.
+
+    The weights lie beside it, where ONNX Runtime maps them into memory instead of reading them.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(destination)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS_FILE)
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
