@@ -130,6 +130,25 @@ async def test_with_a_wait_a_batch_fills():
     assert encoder.batches == [encoder.texts("a", "b", "c")]
 
 
+async def test_a_batch_that_does_not_fill_runs_after_its_wait():
+    """With what has come until then, and the next one likewise."""
+    encoder = GatedEncoder()
+    encoder.open()
+    async with running_embedder(encoder, worker_count=2, max_batch_wait_s=0.001) as embedder:
+        for text in ("a", "b", "c"):
+            assert len(await embedder.embed([text], QUERY)) == 1
+    assert encoder.batches == [encoder.texts("a"), encoder.texts("b"), encoder.texts("c")]
+
+
+async def test_the_end_does_not_wait_for_a_batch_to_fill():
+    """What waits for its batch to fill fails at once."""
+    async with running_embedder(GatedEncoder(), worker_count=2, max_batch_wait_s=1_000) as embedder:
+        waiting = asyncio.create_task(embedder.embed(["a"], QUERY))
+        await begun(waiting)
+    with pytest.raises(StoppedError):
+        await waiting
+
+
 async def test_every_sequence_runs_alone_where_the_batch_matters():
     """An encoder whose vectors depend on the batch never gets two sequences at once."""
     encoder = GatedEncoder(batch_invariant=False)

@@ -232,6 +232,16 @@ def test_an_error_of_one_message_of_a_stream_is_raised_in_its_place(server, call
 
 def test_a_stream_that_ends_with_an_error_raises_it(server, call):
     """The same as any call."""
-    server.answer("EmbedStream", Failure(StatusCode.UNAVAILABLE, "draining"))
+    server.answer("EmbedStream", UNAVAILABLE)
     with pytest.raises(recwire.UnavailableError, match="draining"):
-        call("embed_stream", ["text"] * 100)
+        call("embed_stream", ["text"] * 1_000)
+
+
+def test_a_stream_that_ends_half_way_can_be_tried_again(server, call):
+    """Also where gRPC itself loses the server's status, because it was sending."""
+    answer = EmbedStreamResponse(response=EmbedResponse(embeddings=[Embedding(vector=bytes(4))] * 64))
+    server.answer("EmbedStream", answer, UNAVAILABLE)
+    yielded: list[recwire.Embedding] = []
+    with pytest.raises(recwire.UnavailableError):
+        call.into(yielded, "embed_stream", ["text"] * 1_000)
+    assert len(yielded) == 64

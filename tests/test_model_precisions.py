@@ -1,7 +1,7 @@
 """Every precision of an export: how near to the original, how free of the batch, and what is refused."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,22 @@ from typer.testing import CliRunner
 
 from recwire_server.cli.model import app
 from recwire_server.encoder import LongText, Purpose
+from recwire_server.encoder.device import Device
 from recwire_server.encoder.embedding import encode
 from recwire_server.encoder.onnx import OnnxEncoder
+from recwire_server.encoder.padding import padded
+from recwire_server.encoder.session import load_session
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_model
-from recwire_server.model.manifest import Fidelity, Manifest, load_manifest
+from recwire_server.model.fidelity import Run, measure_fidelity
+from recwire_server.model.int8.quantize import Quantized, quantize_per_token
+from recwire_server.model.manifest import Fidelity, Gate, Manifest, load_manifest
 from recwire_server.model.pooling import add_pooling
 from recwire_server.model.recipe import Precision
+from recwire_server.model.simplification import simplified
 from recwire_server.model.source import resolve_source
 from recwire_server.model.texts import built_in_texts
+from recwire_server.model.trace import trace
 
 TEXTS = [*built_in_texts()[:62], "a", " ".join(built_in_texts()[:24])]
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -77,7 +84,10 @@ def test_int8_is_near_the_reference(family, exports):
     """In int8 every family passes its gate, and its mean cosine to transformers is at least .998."""
     manifest = exports.manifest(family, Precision.INT8)
 
-    assert (manifest.precision, manifest.batch_invariant, manifest.weight_bits) in {("int8", True, 7), ("int8", True, 8)}
+    assert (manifest.precision, manifest.batch_invariant, manifest.weight_bits) in {
+        ("int8", True, 7),
+        ("int8", True, 8),
+    }
     assert manifest.gate.shortfalls(manifest.fidelity) == []
     of_texts = cosines(exports.encoder(family, Precision.INT8), exports.source(family))
     assert of_texts.mean() >= 0.998
@@ -86,7 +96,7 @@ def test_int8_is_near_the_reference(family, exports):
 
 @every_family
 def test_int8_does_not_depend_on_the_batch(family, exports):
-    """A sequence in int8 gets the vector that it gets alone, to 1e-6, in batches of any size and padded to the limit."""
+    """In batches of any size and padded to the limit a sequence in int8 gets the vector that it gets alone, to 1e-6."""
     encoder = exports.encoder(family, Precision.INT8)
     sequences = [tokenized.head for tokenized in encoder.tokenize(TEXTS, Purpose.DOCUMENT)]
     alone = np.concatenate([encoder.run([sequence]) for sequence in sequences])
@@ -102,17 +112,70 @@ def test_int8_does_not_depend_on_the_batch(family, exports):
         np.testing.assert_allclose(encoder.run([sequence, longest])[0], vector, atol=1e-6)
 
 
-def test_int8_graph_is_what_was_asked_for(exports):
-    """All projections of the file multiply integers, each with one activation step a token, and no float weights stay."""
-    graph = onnx.load(exports.out("bert", Precision.INT8) / "model.onnx").graph
+@dataclass(frozen=True)
+class Traced:
+    """A tiny BERT as Optimum traces it, pooled; and what its quantization is measured with."""
 
-    assert exports.manifest("bert", Precision.INT8).float32_layers == []
-    weights = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    model: onnx.ModelProto
+    sequences: list[list[int]]
+    vectors: np.ndarray
+
+    def measure(self, model: onnx.ModelProto) -> Fidelity:
+        return measure_fidelity(runner(model), self.vectors, self.sequences, MAX_TOKENS)
+
+    def quantize(self, weight_levels: int, gate: Gate) -> Quantized:
+        return quantize_per_token(self.model, self.sequences, weight_levels, 7, gate, self.measure, silent)
+
+
+def runner(model: onnx.ModelProto) -> Run:
+    session = load_session(model.SerializeToString(), Device.CPU, intra_op_threads=1)
+    return lambda batch: session.run(["embedding"], padded(batch))[0]
+
+
+@pytest.fixture(scope="module")
+def traced(exports, tmp_path_factory) -> Traced:
+    folder = trace(resolve_source(str(exports.source("bert"))), tmp_path_factory.mktemp("trace"), silent)
+    model = simplified(add_pooling(onnx.load(folder), "mean"))
+    encoder = exports.encoder("bert", Precision.FP32)
+    sequences = [tokenized.head for tokenized in encoder.tokenize(TEXTS, Purpose.DOCUMENT)]
+    return Traced(model, sequences, np.concatenate([encoder.run([sequence]) for sequence in sequences]))
+
+
+@pytest.mark.parametrize("levels", [127, 63])
+def test_all_projections_become_integers_of_the_levels(levels, traced):
+    """Where the gate allows it, all weights are integers up to the levels, 63 where products saturate, each token has
+    its own scale, and the mean cosine is at least .998."""
+    quantized = traced.quantize(levels, Gate(0.998, 0.5, 1e-6))
+
+    assert quantized.float32_layers == []
+    weights = [numpy_helper.to_array(tensor) for tensor in quantized.model.graph.initializer]
+    integers = [weight for weight in weights if weight.dtype == np.int8]
     # Two layers of query, key, value, attention output and two of the feed-forward part.
-    assert sum(weight.ndim == 2 and weight.dtype == np.int8 for weight in weights) == 12
-    # Tables of positions, token types and (few) words.
+    assert [int(np.abs(weight.astype(int)).max()) for weight in integers] == [levels] * 12
+    # Positions, token types and so few words that they are not worth a cast.
     assert sum(weight.ndim == 2 and weight.dtype == np.float32 for weight in weights) == 3
-    assert not [node for node in graph.node if node.op_type.startswith("Dynamic")]
+    assert traced.measure(quantized.model).mean_cosine >= 0.998
+
+
+def test_gate_that_int8_cannot_pass_leaves_the_original(traced):
+    """Under a gate that only float32 passes, all layers stay in it, named in the order of the graph."""
+    quantized = traced.quantize(127, Gate(0.9999999, 1, 1e-6))
+
+    layers = ("attention/self/query", "attention/output/dense", "intermediate/dense", "output/dense")
+    names = [f"encoder/layer.{number}/{layer}/MatMul_output_0" for number in (0, 1) for layer in layers]
+    assert quantized.float32_layers == names
+    embeddings = [runner(model)(traced.sequences) for model in (quantized.model, traced.model)]
+    np.testing.assert_allclose(*embeddings, atol=1e-6)
+
+
+def test_stricter_gate_keeps_more_in_float32(traced):
+    """Of two gates, the model passes each, and the stricter one costs more layers."""
+    gates = [Gate(limit, 0.5, 1e-6) for limit in (0.998, 0.99998)]
+
+    loose, strict = (traced.quantize(127, gate) for gate in gates)
+
+    assert gates[1].shortfalls(traced.measure(strict.model)) == []
+    assert 0 == len(loose.float32_layers) < len(strict.float32_layers) < 8
 
 
 def test_int8_is_the_same_again_and_follows_its_texts(exports, tmp_path):
@@ -138,7 +201,7 @@ def test_same_texts_are_not_exported_again(exports, tmp_path):
         return export_model(source, Precision.FP32, out, tmp_path, silent, texts_file=texts).up_to_date
 
     lines = built_in_texts()[:64]
-    assert [export(lines), export([*lines, ""]), export(lines[1:] + ["another"])] == [False, True, False]
+    assert [export(lines), export([*lines, ""]), export([*lines[1:], "another"])] == [False, True, False]
 
 
 @every_family

@@ -101,13 +101,15 @@ class AsyncClient:
         messages: asyncio.Queue[EmbedStreamRequest | None] = asyncio.Queue()
         call = self._stubs.recommender.EmbedStream(_until_none(messages))
         unanswered: deque[EmbedStreamRequest] = deque()
+        ahead = 1  # until the first answer: a server that refuses the stream is not sent more, see errors.LOST_STATUS
         try:
             async for message in _embed_requests(texts, purpose, long_text):
                 messages.put_nowait(message)
                 unanswered.append(message)
-                if len(unanswered) == request.STREAM_AHEAD:
+                if len(unanswered) == ahead:
                     for one in embedding.each(await self._next_answer(call, unanswered.popleft(), timeout_s)):
                         yield one
+                    ahead = request.STREAM_AHEAD
             messages.put_nowait(None)
             for message in unanswered:
                 for one in embedding.each(await self._next_answer(call, message, timeout_s)):

@@ -30,6 +30,8 @@ from google.rpc import error_details_pb2, status_pb2
 
 from recwire.v1.stream_pb2 import StreamError
 
+# What gRPC's asyncio client says of a stream that the server ended while it was sent to; the server's own word is lost.
+LOST_STATUS = "Internal error from Core"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"  # where gRPC carries a google.rpc.Status, in every language
 
 
@@ -157,6 +159,8 @@ def from_rpc_error(error: grpc.RpcError) -> RecwireError:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not details and "larger than max" in message:
         # gRPC itself refuses a message by its size, under the code that otherwise means "try later".
         return MessageTooLargeError(ErrorStatus(code, message))
+    if code is grpc.StatusCode.INTERNAL and not details and message == LOST_STATUS:
+        return UnavailableError(ErrorStatus(code, "the server ended the stream"))
     status = ErrorStatus(
         code, message, _reason(details), tuple(_violations(details)), retry_after_s=_retry_after_s(details)
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 from recwire_server.encoder import ModelFolderError
 from recwire_server.model import ModelExportError, Report
 from recwire_server.model.folder import new_model_folder
-from recwire_server.model.manifest import Manifest, load_manifest, read_manifest
+from recwire_server.model.manifest import MANIFEST_FILE, Manifest, load_manifest, read_manifest
+from recwire_server.model.processor import detect_quantization_target
 from recwire_server.model.recipe import Precision, Recipe, make_recipe
 from recwire_server.model.settings import SettingsOverrides, read_settings
 from recwire_server.model.source import DEFAULT_ORIGIN, Source, resolve_source
@@ -100,12 +101,15 @@ def export_reference(manifest: Manifest, cache_dir: Path, report: Report) -> Pat
 def find_default_model(precision: Precision, cache_dir: Path) -> Path | None:
     """Return the default model's folder in the cache; None if it is not there. Imports no torch.
 
-    Raises ModelFolderError, which says how to get a model, if there is none and none can be exported.
+    Where it could not be exported anyway, for want of the tools or of the weights, the newest one that somebody put
+    there does, whatever tools made it. Raises ModelFolderError, which says how to get a model, if there is none either.
     """
     try:
         resolved = resolve_source(None)
         recipe = make_recipe(resolved, precision, read_settings(resolved, NO_OVERRIDES), built_in_texts())
     except ModelExportError as error:
+        if newest := _newest_default_model(precision, cache_dir):
+            return newest
         raise _no_default_model(error) from error
     folder = _cached_folder(resolved, recipe, cache_dir)
     return folder if _current(folder, recipe) else None
@@ -136,6 +140,18 @@ def list_models(cache_dir: Path) -> list[CachedModel]:
 
 def _cached_folder(source: Source, recipe: Recipe, cache_dir: Path) -> Path:
     return cache_dir / "models" / f"{source.name}-{recipe.precision.value}-{recipe.key[:12]}"
+
+
+def _newest_default_model(precision: Precision, cache_dir: Path) -> Path | None:
+    target = detect_quantization_target()
+    folders = [
+        model.folder
+        for model in list_models(cache_dir)
+        if model.manifest.source == DEFAULT_ORIGIN
+        and model.manifest.precision == precision.value
+        and model.manifest.quantization_target in ("", target)
+    ]
+    return max(folders, key=lambda folder: (folder / MANIFEST_FILE).stat().st_mtime_ns, default=None)
 
 
 def _no_default_model(error: ModelExportError) -> ModelFolderError:

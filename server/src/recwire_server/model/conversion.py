@@ -10,10 +10,11 @@ import onnxruntime
 from recwire_server.model import Report
 from recwire_server.model.float16 import to_float16
 from recwire_server.model.int8.quantize import quantize_per_token
-from recwire_server.model.manifest import Fidelity
+from recwire_server.model.manifest import WEIGHTS_FILE, Fidelity
 from recwire_server.model.pooling import add_pooling
 from recwire_server.model.processor import weight_bits
 from recwire_server.model.recipe import Precision, Recipe
+from recwire_server.model.simplification import simplified
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,14 @@ def convert(
         _save_optimized(add_pooling(onnx.load(quantized), pooling), destination)
         return Converted(weight_bits=8)
     report(f"add {pooling} pooling and unit length")
-    pooled = add_pooling(onnx.load(original), pooling)
+    traced = onnx.load(original)
+    if recipe.precision is Precision.FP16:
+        # Not the pooling: it adds and squares what float16 may only just hold.
+        traced = to_float16(traced)
+    pooled = simplified(add_pooling(traced, pooling))
     if recipe.precision is Precision.FP16:
         # Not optimised here: CUDA fuses otherwise than the CPU, at load.
-        onnx.save(to_float16(pooled), destination)
+        onnx.save(pooled, destination)
         return Converted(weight_bits=16)
     if recipe.precision is Precision.FP32:
         _save_optimized(pooled, destination)
@@ -69,8 +74,13 @@ def convert(
 
 
 def _save_optimized(model: onnx.ModelProto, destination: Path) -> None:
-    """Save the graph as ONNX Runtime fuses it for any CPU, which a server then need not do at every start."""
+    """Save the graph as ONNX Runtime fuses it for any CPU, which a server then need not do at every start.
+
+    The weights lie beside it, where ONNX Runtime maps them into memory instead of reading them.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(destination)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS_FILE)
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,9 @@
 """A folder that appears whole or not at all."""
 
+import glob
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,8 @@ from uuid import uuid4
 
 from recwire_server.model import ModelExportError
 from recwire_server.model.manifest import MANIFEST_FILE
+
+STALE_AFTER_S = 24 * 3600  # an export takes minutes
 
 
 @contextmanager
@@ -25,6 +29,7 @@ def new_model_folder(destination: Path) -> Iterator[Path]:
         raise ModelExportError(f"{destination} is a mount point and stays in place; name a folder inside it")
     # Beside the destination, so that the rename stays within one file system. Not named by process id: in a
     # container that is the same after every crash.
+    _remove_stale(destination)
     unique = uuid4().hex[:8]
     partial = destination.with_name(f".{destination.name}.{unique}.partial")
     old = destination.with_name(f".{destination.name}.{unique}.old")
@@ -45,6 +50,13 @@ def new_model_folder(destination: Path) -> Iterator[Path]:
         raise ModelExportError(f"{destination} cannot be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_stale(destination: Path) -> None:
+    """Remove what exports to this destination left behind that were killed; one of today may still be running."""
+    for partial in destination.parent.glob(f".{glob.escape(destination.name)}.*.partial"):
+        if time.time() - partial.stat().st_mtime > STALE_AFTER_S:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _may_be_replaced(folder: Path) -> bool:

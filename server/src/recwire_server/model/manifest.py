@@ -20,6 +20,7 @@ from recwire_server.encoder import ModelFolderError
 FORMAT_VERSION = 2
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
+WEIGHTS_FILE = "model.onnx.data"
 TOKENIZER_FILE = "tokenizer.json"
 EXPORT_HINT = "export the model again: recwire-server model export SOURCE --out DIR"
 
@@ -88,7 +89,7 @@ class Manifest:
     calibrated with and was checked with.
     batch_invariant: whether a vector is free of what else is in the batch; if not, sequences must run alone.
     tool_versions: of the packages that made the folder. fidelity: as measured at export. gate: what it had to
-    reach. files: digests of model.onnx and tokenizer.json.
+    reach. files: digests of model.onnx, model.onnx.data and tokenizer.json.
     """
 
     name: str
@@ -168,9 +169,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def digest_files(folder: Path) -> dict[str, FileDigest]:
-    """Return the digests of the folder's model and tokenizer, by file name."""
-    paths = (folder / MODEL_FILE, folder / TOKENIZER_FILE)
-    return {path.name: FileDigest(path.stat().st_size, file_sha256(path)) for path in paths}
+    """Return the digests of the folder's model, its weights if they are apart, and tokenizer, by file name."""
+    paths = (folder / MODEL_FILE, folder / WEIGHTS_FILE, folder / TOKENIZER_FILE)
+    return {path.name: FileDigest(path.stat().st_size, file_sha256(path)) for path in paths if path.is_file()}
 
 
 def file_sha256(path: Path) -> str:
@@ -181,8 +182,8 @@ def file_sha256(path: Path) -> str:
 
 def _from_json(fields: dict[str, Any]) -> Manifest:
     known = {name: fields[name] for name in Manifest.__dataclass_fields__}
-    known["fidelity"] = Fidelity(**fields["fidelity"])
-    known["gate"] = Gate(**fields["gate"])
+    known["fidelity"] = Fidelity(**{name: fields["fidelity"][name] for name in Fidelity.__dataclass_fields__})
+    known["gate"] = Gate(**{name: fields["gate"][name] for name in Gate.__dataclass_fields__})
     known["files"] = {name: FileDigest(**digest) for name, digest in fields["files"].items()}
     manifest = Manifest(**known)
     if manifest.dim < 1 or manifest.max_tokens < 3:

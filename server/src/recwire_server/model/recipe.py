@@ -14,7 +14,7 @@ from recwire_server.model.settings import EmbeddingSettings
 from recwire_server.model.source import Source
 
 # Raised whenever the pipeline would make another folder from the same source and tools.
-RECIPE_VERSION = 3
+RECIPE_VERSION = 5
 TOOLS = ("optimum", "optimum-onnx", "onnx", "onnxruntime", "torch", "transformers")
 
 

@@ -6,7 +6,7 @@ last times m. ONNX Runtime would fuse the last two, were they one product, into 
 tokens, and quietly ruin the result; they stay apart and in this order.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recwire_server.model.int8.scaling import Scaling
 from recwire_server.model.int8.site import Projection, Site
+from recwire_server.model.simplification import names_read
 
 CONTRIB = "com.microsoft"
 # Smaller tables (positions, token types) are not worth a cast.
@@ -50,7 +51,7 @@ def with_integer_sites(model: onnx.ModelProto, quantized: Sequence[QuantizedSite
     table_nodes, tables = _half_tables(graph)
     replacements.update(table_nodes)
     nodes = [new for node in graph.node for new in replacements.get(node.output[0], [node])]
-    read = _names_read(nodes)
+    read = names_read(nodes)
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
@@ -58,17 +59,6 @@ def with_integer_sites(model: onnx.ModelProto, quantized: Sequence[QuantizedSite
     if all(opset.domain != CONTRIB for opset in result.opset_import):
         result.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     return result
-
-
-def _names_read(nodes: Iterable[Any]) -> set[str]:
-    """Return the names that the nodes read, and those that the branches of an If or the body of a Loop do."""
-    names = set()
-    for node in nodes:
-        names.update(node.input)
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                names |= _names_read(attribute.g.node)
-    return names
 
 
 def _shared_constants() -> list[Any]:

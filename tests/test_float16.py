@@ -1,0 +1,57 @@
+"""A graph in float16: rounded weights, but the same indices."""
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from recwire_server.model.float16 import to_float16
+
+
+def make_model() -> onnx.ModelProto:
+    """Rows of a table by the logarithm of a distance, as MPNet has them: a power of two is just the next row."""
+    nodes = [
+        helper.make_node("Cast", ["distances"], ["as float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["as float", "eight"], ["in eights"]),
+        helper.make_node("Log", ["in eights"], ["logarithm"]),
+        helper.make_node("Div", ["logarithm", "log of 16"], ["share"]),
+        helper.make_node("Mul", ["share", "eight"], ["row"]),
+        helper.make_node("Cast", ["row"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "weights"], ["y"]),
+    ]
+    random = np.random.default_rng(1)
+    constants = {
+        "eight": np.float32(8),
+        "log of 16": np.float32(np.log(16)),
+        "table": np.repeat(np.arange(9, dtype=np.float32)[:, np.newaxis], 4, axis=1),
+        "weights": random.uniform(0.5, 1, size=(4, 1)).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("distances", TensorProto.INT64, ["count"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["count", 1])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def run(model: onnx.ModelProto, distances: np.ndarray) -> np.ndarray:
+    """Without fusion, so that float16 is float16."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(["y"], {"distances": distances})[0]
+
+
+def test_indices_are_those_of_float32():
+    """What becomes an index is computed as in float32, so that every row is the same one; weights are rounded."""
+    distances = np.arange(8, 129)
+    expected = run(make_model(), distances)
+
+    converted = to_float16(make_model())
+
+    types = {tensor.name: tensor.data_type for tensor in converted.graph.initializer}
+    assert (types["weights"], types["log of 16"]) == (TensorProto.FLOAT16, TensorProto.FLOAT)
+    np.testing.assert_allclose(run(converted, distances), expected, rtol=2e-3)
