@@ -9,22 +9,19 @@ from recwire_server.model.float16 import to_float16
 
 
 def make_model() -> onnx.ModelProto:
-    """Rows of a table by the logarithm of a distance, as MPNet has them: a power of two is just the next row."""
+    """Rows of a table by the logarithm of a distance, as MPNet has them, but more of them."""
     nodes = [
         helper.make_node("Cast", ["distances"], ["as float"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["as float", "eight"], ["in eights"]),
-        helper.make_node("Log", ["in eights"], ["logarithm"]),
-        helper.make_node("Div", ["logarithm", "log of 16"], ["share"]),
-        helper.make_node("Mul", ["share", "eight"], ["row"]),
+        helper.make_node("Log", ["as float"], ["logarithm"]),
+        helper.make_node("Mul", ["logarithm", "rows by logarithm"], ["row"]),
         helper.make_node("Cast", ["row"], ["index"], to=TensorProto.INT64),
         helper.make_node("Gather", ["table", "index"], ["rows"]),
         helper.make_node("MatMul", ["rows", "weights"], ["y"]),
     ]
     random = np.random.default_rng(1)
     constants = {
-        "eight": np.float32(8),
-        "log of 16": np.float32(np.log(16)),
-        "table": np.repeat(np.arange(9, dtype=np.float32)[:, np.newaxis], 4, axis=1),
+        "rows by logarithm": np.float32(30),
+        "table": np.repeat(np.arange(150, dtype=np.float32)[:, np.newaxis], 4, axis=1),
         "weights": random.uniform(0.5, 1, size=(4, 1)).astype(np.float32),
     }
     graph = helper.make_graph(
@@ -47,11 +44,11 @@ def run(model: onnx.ModelProto, distances: np.ndarray) -> np.ndarray:
 
 def test_indices_are_those_of_float32():
     """What becomes an index is computed as in float32, so that every row is the same one; weights are rounded."""
-    distances = np.arange(8, 129)
+    distances = np.arange(1, 129)
     expected = run(make_model(), distances)
 
     converted = to_float16(make_model())
 
     types = {tensor.name: tensor.data_type for tensor in converted.graph.initializer}
-    assert (types["weights"], types["log of 16"]) == (TensorProto.FLOAT16, TensorProto.FLOAT)
+    assert (types["weights"], types["rows by logarithm"]) == (TensorProto.FLOAT16, TensorProto.FLOAT)
     np.testing.assert_allclose(run(converted, distances), expected, rtol=2e-3)

@@ -1,6 +1,6 @@
 """Every precision of an export: how near to the original, how free of the batch, and what is refused."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
