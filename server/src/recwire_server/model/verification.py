@@ -14,6 +14,7 @@ from recwire_server.encoder.device import Device
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.fidelity import Run, measure_fidelity
 from recwire_server.model.manifest import Fidelity, Manifest, load_manifest
+from recwire_server.model.recipe import Precision
 
 # Rounds in turn, so that all contenders meet the same noise.
 ROUNDS, SINGLE_TEXTS, BATCHED_TEXTS, BATCH_SIZE = 5, 48, 160, 8
@@ -47,8 +48,7 @@ def verify_model(folder: Path, reference: Path, texts: Sequence[str]) -> Verific
     source.
     """
     manifest = load_manifest(folder)
-    if load_manifest(reference).source_hash != manifest.source_hash:
-        raise ModelFolderError(f"{reference} is of another source than {folder}; name its fp32 export with --reference")
+    _check_reference(load_manifest(reference), manifest, reference)
     encoder, original = OnnxEncoder.load(folder, Device.CPU), OnnxEncoder.load(reference, Device.CPU)
     sequences = _sequences(encoder, texts)
     vectors = np.concatenate([original.run([sequence]) for sequence in sequences])
@@ -57,6 +57,22 @@ def verify_model(folder: Path, reference: Path, texts: Sequence[str]) -> Verific
     return Verification(
         manifest, fidelity, speeds["model"], speeds["reference"], shortfalls=manifest.gate.shortfalls(fidelity)
     )
+
+
+def _check_reference(original: Manifest, manifest: Manifest, reference: Path) -> None:
+    if original.source_hash != manifest.source_hash:
+        raise ModelFolderError(
+            f"{reference} is of another source than {manifest.name}; name its fp32 export with --reference"
+        )
+    if original.precision != Precision.FP32.value:
+        raise ModelFolderError(
+            f"{reference} is in {original.precision}, not in fp32; name an fp32 export with --reference"
+        )
+    if original.pooling != manifest.pooling:
+        raise ModelFolderError(
+            f"{reference} has {original.pooling} pooling, {manifest.name} {manifest.pooling}; name an fp32 export of "
+            "the same with --reference"
+        )
 
 
 def _sequences(encoder: OnnxEncoder, texts: Sequence[str]) -> list[Sequence[int]]:
