@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,6 +38,23 @@ def test_the_python_call_prints_what_the_readme_shows(minilm_server):
     assert same_but_for_rounding(done.stdout, output), done.stdout
 
 
+def run_script(script: str, folder: Path, model_cache: Path, **variables: str) -> str:
+    """Run a script with the tests' commands in a folder, and return what it printed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "RECWIRE_CACHE_DIR": str(model_cache), **variables}
+    done = subprocess.run(
+        ["bash", "-c", f"set -e\n{script}"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_the_commands_run_on_a_users_own_files(tmp_path: Path, model_cache: Path, int8_model: Path):
     """Export, serve and import work as the README writes them."""
     (tmp_path / "items.jsonl").write_text('{"id": "1", "title": "A lamp"}\n{"id": "2", "title": "A kettle"}\n')
@@ -44,18 +62,24 @@ def test_the_commands_run_on_a_users_own_files(tmp_path: Path, model_cache: Path
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    (commands,) = blocks("sh")
-    script = f"set -e\n{commands.replace(ADDRESS, address)}\nkill %1\nwait %1\n"
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "RECWIRE_LISTEN": address, "RECWIRE_CACHE_DIR": str(model_cache)}
+    commands, _ = blocks("sh")
+    script = f"{commands.replace(ADDRESS, address)}\nkill %1\nwait %1\n"
 
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    printed = run_script(script, tmp_path, model_cache, RECWIRE_LISTEN=address)
 
-    assert done.returncode == 0, done.stderr
-    assert "imported 2 items" in done.stdout
-    assert "imported 2 events" in done.stdout
+    assert "imported 2 items" in printed
+    assert "imported 2 events" in printed
+
+
+def test_the_commands_for_precisions_run(tmp_path: Path, model_cache: Path, int8_model: Path, fp32_model: Path):
+    """The default model passes its gate, and its original is there for the asking, as the README writes it."""
+    shutil.copytree(int8_model, tmp_path / "model")
+    _, commands = blocks("sh")
+
+    printed = run_script(commands, tmp_path, model_cache)
+
+    assert "passes its gate" in printed
+    assert "exported: model-fp32 " in printed
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z]+)", README))))
