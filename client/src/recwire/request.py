@@ -53,8 +53,14 @@ class Options(TypedDict, total=False):
 
 
 def embed(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongText) -> EmbedRequest:
-    """Return the request for Embed."""
-    return EmbedRequest(texts=_several(texts, "texts"), purpose=purpose, long_text=long_text)
+    """Return the request for Embed. Raises ValueError for a text that is not Unicode, which the wire cannot carry."""
+    given = list(_several(texts, "texts"))
+    try:
+        return EmbedRequest(texts=given, purpose=purpose, long_text=long_text)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"texts[{given.index(error.object)}] has a lone surrogate at character {error.start}"
+        ) from error
 
 
 def embed_stream(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongText) -> Iterator[EmbedStreamRequest]:
@@ -65,8 +71,8 @@ def embed_stream(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongTex
 
 
 def embed_stream_message(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongText) -> EmbedStreamRequest:
-    """Return one request for EmbedStream."""
-    return EmbedStreamRequest(request=EmbedRequest(texts=texts, purpose=purpose, long_text=long_text))
+    """Return one request for EmbedStream; see `embed`."""
+    return EmbedStreamRequest(request=embed(texts, purpose, long_text))
 
 
 def update_user(user_id: str, events: Iterable[Event], recommend: RecommendOptions | None) -> UpdateUserRequest:
