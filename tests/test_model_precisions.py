@@ -30,7 +30,7 @@ from recwire_server.model.recipe import Precision
 from recwire_server.model.simplification import simplified
 from recwire_server.model.source import resolve_source
 from recwire_server.model.texts import built_in_texts
-from recwire_server.model.trace import trace
+from recwire_server.model.trace import quiet_libraries, trace
 
 TEXTS = [*built_in_texts()[:62], "a", " ".join(built_in_texts()[:24])]
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -134,8 +134,9 @@ def runner(model: onnx.ModelProto) -> Run:
 
 @pytest.fixture(scope="module")
 def traced(exports, tmp_path_factory) -> Traced:
-    folder = trace(resolve_source(str(exports.source("bert"))), tmp_path_factory.mktemp("trace"), silent)
-    model = simplified(add_pooling(onnx.load(folder), "mean"))
+    with quiet_libraries():
+        original = trace(resolve_source(str(exports.source("bert"))), tmp_path_factory.mktemp("trace"), silent)
+    model = simplified(add_pooling(onnx.load(original), "mean"))
     encoder = exports.encoder("bert", Precision.FP32)
     sequences = [tokenized.head for tokenized in encoder.tokenize(TEXTS, Purpose.DOCUMENT)]
     return Traced(model, sequences, np.concatenate([encoder.run([sequence]) for sequence in sequences]))
