@@ -78,6 +78,19 @@ def test_correlated_inputs_make_up_for_each_other(levels, seed, inputs):
     assert error < 0.8 * squared_error(tokens, weights, plain(weights, scales), scales)
 
 
+def test_inputs_far_apart_make_up_for_each_other():
+    """Of two inputs that say the same, the later one makes up for the earlier, also in another block of rows."""
+    first = np.random.default_rng(2).normal(size=(500, BLOCK_ROWS))
+    tokens = np.concatenate([first, first + 0.01 * np.random.default_rng(3).normal(size=first.shape)], axis=1)
+    weights = random_weights(1, (2 * BLOCK_ROWS, 32))
+    scales = step_sizes(weights, 127)
+
+    integers = round_weights(weights, tokens.T @ tokens, scales, 127)
+
+    error = squared_error(tokens, weights, integers, scales)
+    assert error < 0.6 * squared_error(tokens, weights, plain(weights, scales), scales)
+
+
 @pytest.mark.parametrize("token_count", [1, 5, 40])
 def test_fewer_tokens_than_inputs_are_enough(token_count):
     """From a gram that has no inverse the integers still make a smaller error than plain rounding's."""
