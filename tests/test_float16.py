@@ -52,3 +52,26 @@ def test_indices_are_those_of_float32():
     types = {tensor.name: tensor.data_type for tensor in converted.graph.initializer}
     assert (types["weights"], types["rows by logarithm"]) == (TensorProto.FLOAT16, TensorProto.FLOAT)
     np.testing.assert_allclose(run(converted, distances), expected, rtol=2e-3)
+
+
+def test_what_only_gives_its_shape_is_rounded():
+    """An index made of a tensor's length keeps nothing of its values in float32."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "weights"], ["y"]),
+        helper.make_node("Shape", ["y"], ["shape"]),
+        helper.make_node("Cast", ["shape"], ["lengths"], to=TensorProto.FLOAT),
+        helper.make_node("Sqrt", ["lengths"], ["roots"]),
+        helper.make_node("Cast", ["roots"], ["z"], to=TensorProto.INT64),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["count", 4])],
+        [helper.make_tensor_value_info("z", TensorProto.INT64, [2])],
+        [numpy_helper.from_array(np.ones((4, 9), np.float32), "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+    converted = to_float16(model)
+
+    assert [tensor.data_type for tensor in converted.graph.initializer] == [TensorProto.FLOAT16]

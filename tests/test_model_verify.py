@@ -13,6 +13,7 @@ from recwire_server.cli.model import app
 from recwire_server.model.cache import export_model
 from recwire_server.model.manifest import Gate, load_manifest, write_manifest
 from recwire_server.model.recipe import Precision
+from recwire_server.model.settings import SettingsOverrides
 from recwire_server.model.texts import built_in_texts
 
 BATCHES = [
@@ -179,6 +180,18 @@ def test_reference_that_says_nothing_is_refused(reference, message, run, find):
     assert message in result.stderr
     assert "--reference" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_reference_of_other_pooling_is_refused(run, find, cache, tmp_path):
+    """An original that pools otherwise is none of this model."""
+    other = tmp_path / "cls"
+    overrides = SettingsOverrides(pooling="cls")
+    export_model(str(cache / "bert"), Precision.FP32, other, tmp_path, lambda step: None, overrides)
+
+    result = run("verify", find("bert-int8"), "--reference", other)
+
+    assert result.exit_code == 1
+    assert "has cls pooling, bert mean; name an fp32 export of the same with --reference" in result.stderr
 
 
 def test_source_that_is_gone_is_explained(run, copy_with):
