@@ -5,7 +5,7 @@ weights come from), `settings` (what the source says about itself), `texts` (wha
 `recipe` (what the result depends on, as one key), `export` (the pipeline), `trace` (the source as a graph),
 `original` (its vectors, to compare with), `conversion` (the graph in each precision), `pooling` (token vectors to one
 embedding, inside the graph), `simplification` (what need not be computed at every run), `int8` (a scale a token),
-`dynamic_int8` (the usual int8), `processor` (what integer weights must suit), `fidelity` (how near the result is to
+`dynamic_int8` (the usual int8), `float16`, `processor` (what integer weights must suit), `fidelity` (how near the result is to
 the original), `folder` (a model folder appears whole or not at all), `manifest` (what a model folder says about
 itself; the only module here that the encoder reads); `verification` measures a folder again later.
 
