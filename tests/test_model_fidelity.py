@@ -223,19 +223,13 @@ def test_built_in_texts_split_into_halves():
     """Half of the built-in texts calibrate, the other half check; no text is in both."""
     texts = built_in_texts()
 
-    split = split_texts(texts, seed=7)
+    split = split_texts(texts)
 
     assert len(texts) >= 2 * MIN_TEXTS
     assert sorted([*split.calibration, *split.check]) == sorted(texts)
     assert abs(len(split.calibration) - len(split.check)) <= 1
     assert not set(split.calibration) & set(split.check)
-
-
-def test_split_follows_its_seed():
-    """The same seed gives the same halves, another seed others."""
-    texts = built_in_texts()
-
-    assert split_texts(texts, seed=7) == split_texts(texts, seed=7) != split_texts(texts, seed=8)
+    assert split == split_texts(texts)
 
 
 def test_built_in_texts_are_of_many_lengths_and_two_scripts():
@@ -255,12 +249,12 @@ def test_built_in_texts_are_of_many_lengths_and_two_scripts():
 )
 def test_long_texts_reach_the_limit(texts, word_count):
     """Joined texts have at least the words asked for, and are made of the texts; the same seed gives the same ones."""
-    joined = long_texts(texts, word_count, seed=7)
+    joined = long_texts(texts, word_count)
 
     assert len(joined) == LONG_TEXTS
     assert all(len(text.split()) >= word_count for text in joined)
     assert {word for text in joined for word in text.split()} <= {word for text in texts for word in text.split()}
-    assert joined == long_texts(texts, word_count, seed=7)
+    assert joined == long_texts(texts, word_count)
 
 
 def test_file_of_texts_has_one_a_line(tmp_path):

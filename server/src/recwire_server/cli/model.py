@@ -102,14 +102,15 @@ def verify(
     from recwire_server.cli.verification_table import verification_table
     from recwire_server.model.cache import default_cache_dir, export_reference
     from recwire_server.model.manifest import load_manifest
-    from recwire_server.model.texts import built_in_texts, read_texts
+    from recwire_server.model.texts import TextSplit, built_in_texts, read_texts, split_texts
     from recwire_server.model.verification import verify_model
 
     with _one_line_errors(), StepProgress() as progress:
-        chosen_texts = read_texts(texts) if texts else built_in_texts()
+        # The built-in texts in the halves of an export, so that the figures are those that it published with.
+        split = TextSplit(calibration=(), check=read_texts(texts)) if texts else split_texts(built_in_texts())
         original = reference or export_reference(load_manifest(folder), default_cache_dir(os.environ), progress.begin)
-        progress.begin(f"measure on {len(chosen_texts):,} texts")
-        verification = verify_model(folder, original, chosen_texts)
+        progress.begin(f"measure on {len(split.check):,} texts")
+        verification = verify_model(folder, original, split)
     Console().print(verification_table(verification))
     if verification.shortfalls:
         typer.echo(f"below its gate: {'; '.join(verification.shortfalls)}", err=True)

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from recwire_server.encoder import Purpose, Vector
 from recwire_server.encoder.device import Device
@@ -26,9 +25,7 @@ from recwire_server.model.manifest import (
 from recwire_server.model.recipe import Recipe
 from recwire_server.model.settings import EmbeddingSettings
 from recwire_server.model.source import Source
-from recwire_server.model.texts import long_texts, split_texts
-
-SEED = 7
+from recwire_server.model.texts import SEED, long_texts, split_texts, tokenize_beginnings
 
 
 @dataclass(frozen=True)
@@ -72,12 +69,15 @@ def build_model_folder(
         original = trace(source, Path(work), report)
         plain_tokenizer(source, settings).save(str(folder / TOKENIZER_FILE), pretty=False)
         tokenization = _tokenization(folder / TOKENIZER_FILE, settings)
-        split = split_texts(texts, SEED)
-        check, calibration = _sequences(tokenization, split.check), _sequences(tokenization, split.calibration)
+        split = split_texts(texts)
+        check, calibration = (
+            tokenize_beginnings(tokenization.tokenize, split.check),
+            tokenize_beginnings(tokenization.tokenize, split.calibration),
+        )
         report("embed the check texts with the original")
         vectors = embed_with_original(original, [*check, *calibration], settings.pooling)
         trial = _Trial(check, vectors, settings.max_tokens)
-        late = _sequences(tokenization, long_texts(split.calibration, settings.max_tokens, SEED))
+        late = tokenize_beginnings(tokenization.tokenize, long_texts(split.calibration, settings.max_tokens))
         converted = convert(original, recipe, [*calibration, *late], SEED, trial.measure, folder / MODEL_FILE, report)
         report("compare with the original")
         fidelity = trial.measure(folder / MODEL_FILE)
@@ -117,12 +117,3 @@ def _tokenization(tokenizer_file: Path, settings: EmbeddingSettings) -> Tokeniza
         return Tokenization.load(tokenizer_file, settings.max_tokens, prefixes)
     except ValueError as error:
         raise ModelExportError(str(error)) from error
-
-
-def _sequences(tokenization: Tokenization, texts: Sequence[str]) -> list[Sequence[int]]:
-    """Return the first tokens of each text, of every other one as a query."""
-    tokenized: dict[int, Any] = {}
-    for first, purpose in enumerate((Purpose.DOCUMENT, Purpose.QUERY)):
-        numbers = range(first, len(texts), 2)
-        tokenized.update(zip(numbers, tokenization.tokenize(texts[first::2], purpose), strict=True))
-    return [tokenized[number].head for number in range(len(texts))]

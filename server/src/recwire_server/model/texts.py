@@ -2,14 +2,16 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from recwire_server import demo
+from recwire_server.encoder import Purpose, TokenizedText
 from recwire_server.model import ModelExportError
 
+SEED = 7
 # Fewer say little of the ten nearest neighbours.
 MIN_TEXTS = 64
 # Texts joined to about the model's limit, so that late positions are calibrated as well.
@@ -42,16 +44,16 @@ def read_texts(path: Path) -> list[str]:
     return texts
 
 
-def split_texts(texts: Sequence[str], seed: int) -> TextSplit:
-    """Return the texts in two halves; the same seed gives the same halves."""
-    shuffled = random.Random(seed).sample(texts, len(texts))
+def split_texts(texts: Sequence[str]) -> TextSplit:
+    """Return the texts in two random halves; the same texts give the same halves."""
+    shuffled = random.Random(SEED).sample(texts, len(texts))
     half = len(shuffled) // 2
     return TextSplit(shuffled[:half], shuffled[half:])
 
 
-def long_texts(texts: Sequence[str], word_count: int, seed: int) -> list[str]:
-    """Return texts of at least `word_count` words each, joined from random ones."""
-    chance = random.Random(seed)
+def long_texts(texts: Sequence[str], word_count: int) -> list[str]:
+    """Return texts of at least `word_count` words each, joined from random ones; the same texts give the same."""
+    chance = random.Random(SEED)
     joined = []
     for _ in range(LONG_TEXTS):
         parts: list[str] = []
@@ -59,3 +61,14 @@ def long_texts(texts: Sequence[str], word_count: int, seed: int) -> list[str]:
             parts.append(chance.choice(texts))
         joined.append(" ".join(parts))
     return joined
+
+
+def tokenize_beginnings(
+    tokenize: Callable[[Sequence[str], Purpose], list[TokenizedText]], texts: Sequence[str]
+) -> list[Sequence[int]]:
+    """Return each text's tokens as far as one sequence holds them, every other text's as a query's."""
+    sequences: dict[int, Sequence[int]] = {}
+    for first, purpose in enumerate((Purpose.DOCUMENT, Purpose.QUERY)):
+        tokenized = tokenize(texts[first::2], purpose)
+        sequences.update(zip(range(first, len(texts), 2), (one.head for one in tokenized), strict=True))
+    return [sequences[number] for number in range(len(texts))]

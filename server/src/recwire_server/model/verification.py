@@ -9,16 +9,16 @@ from statistics import median
 
 import numpy as np
 
-from recwire_server.encoder import ModelFolderError, Purpose
+from recwire_server.encoder import ModelFolderError
 from recwire_server.encoder.device import Device
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.fidelity import Run, measure_fidelity
 from recwire_server.model.manifest import Fidelity, Manifest, load_manifest
 from recwire_server.model.recipe import Precision
+from recwire_server.model.texts import SEED, TextSplit, tokenize_beginnings
 
 # Rounds in turn, so that all contenders meet the same noise.
 ROUNDS, SINGLE_TEXTS, BATCHED_TEXTS, BATCH_SIZE = 5, 48, 160, 8
-SEED = 7
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,19 @@ class Verification:
     shortfalls: Sequence[str]
 
 
-def verify_model(folder: Path, reference: Path, texts: Sequence[str]) -> Verification:
+def verify_model(folder: Path, reference: Path, texts: TextSplit) -> Verification:
     """Return how a model folder does on these texts beside the same model in float32.
 
-    reference: a folder in fp32 of the same source. Every other text is embedded as a query; of long ones, what fits.
-    Takes about 15 s for 400 texts with MiniLM. Raises ModelFolderError if a folder cannot be used or is of another
-    source.
+    reference: a folder in fp32 of the same source. texts: `check` is measured; `calibration` may be empty, and is there
+    to be found as neighbours, as at export. Every other text is embedded as a query; of long ones, what fits. Takes
+    about 15 s for MiniLM. Raises ModelFolderError if a folder cannot be used or is of another source.
     """
     manifest = load_manifest(folder)
     _check_reference(load_manifest(reference), manifest, reference)
     encoder, original = OnnxEncoder.load(folder, Device.CPU), OnnxEncoder.load(reference, Device.CPU)
-    sequences = _sequences(encoder, texts)
-    vectors = np.concatenate([original.run([sequence]) for sequence in sequences])
+    sequences = tokenize_beginnings(encoder.tokenize, texts.check)
+    others = tokenize_beginnings(encoder.tokenize, texts.calibration)
+    vectors = np.concatenate([original.run([sequence]) for sequence in (*sequences, *others)])
     fidelity = measure_fidelity(encoder.run, vectors, sequences, encoder.max_tokens)
     speeds = _measure_speeds({"model": encoder.run, "reference": original.run}, sequences)
     return Verification(
@@ -73,13 +74,6 @@ def _check_reference(original: Manifest, manifest: Manifest, reference: Path) ->
             f"{reference} has {original.pooling} pooling, {manifest.name} {manifest.pooling}; name an fp32 export of "
             "the same with --reference"
         )
-
-
-def _sequences(encoder: OnnxEncoder, texts: Sequence[str]) -> list[Sequence[int]]:
-    documents, queries = (
-        encoder.tokenize(texts[first::2], purpose) for first, purpose in enumerate((Purpose.DOCUMENT, Purpose.QUERY))
-    )
-    return [tokenized.head for tokenized in (*documents, *queries)]
 
 
 def _measure_speeds(runs: Mapping[str, Run], sequences: Sequence[Sequence[int]]) -> dict[str, Speed]:

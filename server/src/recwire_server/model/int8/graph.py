@@ -36,7 +36,7 @@ class QuantizedSite:
 
 
 def with_integer_sites(model: onnx.ModelProto, quantized: Sequence[QuantizedSite]) -> onnx.ModelProto:
-    """Return the model with these sites in int8 and the word table in float16, half its size and exact to 3e-4."""
+    """Return the model with these sites in int8 and the word table in float16, half its size and exact to 2^-11."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
