@@ -42,7 +42,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: the default takes about 8 minutes of two quiet cores, most of it rounds and batches.
+    """How much is measured: the default takes about 8 minutes, most of it quality.
 
     texts: of each catalogue. batched_texts: of the sample, also run in batches; promised_batched_texts: of INT8, of
     which it is promised that this makes no difference. singles, batches: that a round embeds, and half as many short
@@ -50,8 +50,8 @@ class Size:
     """
 
     texts: int = 600
-    batched_texts: int = 64
-    promised_batched_texts: int = 384
+    batched_texts: int = 32
+    promised_batched_texts: int = 192
     rounds: int = 15
     singles: int = 16
     batches: int = 4

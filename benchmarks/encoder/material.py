@@ -6,13 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 from rich.console import Console
 
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.tokenization import Tokenization
 from recwire_server.model.manifest import TOKENIZER_FILE
-from recwire_server.model.pooling import add_pooling
 from recwire_server.model.settings import SettingsOverrides, read_settings
 from recwire_server.model.source import Source, resolve_source
 from recwire_server.model.trace import plain_tokenizer, quiet_libraries, trace
@@ -44,6 +42,11 @@ class Material:
 @contextmanager
 def trace_default_model(calibration: Sequence[str], cache_dir: Path) -> Iterator[Material]:
     """Trace the default model; its files live as long as the block. Needs the export extra."""
+    # Only here: the other benchmarks do without the export extra.
+    import onnx
+
+    from recwire_server.model.pooling import add_pooling
+
     source = resolve_source(None)
     settings = read_settings(source, SettingsOverrides())
     with tempfile.TemporaryDirectory(prefix="recwire-encoder-") as folder, quiet_libraries():

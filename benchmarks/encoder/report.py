@@ -100,7 +100,7 @@ def _target_row(target: Mapping[str, Any]) -> list[str]:
 def _drawn(sheet: Sheet) -> Table:
     drawn = Table(title=sheet.title)
     for number, column in enumerate(sheet.columns):
-        drawn.add_column(column, justify="right" if number else "left")
+        drawn.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in sheet.rows:
         drawn.add_row(*row)
     return drawn

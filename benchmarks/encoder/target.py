@@ -32,13 +32,13 @@ def targets(int8: Mapping[str, Any]) -> list[Target]:
         Target("top-10 neighbours kept", 0.955, True, quality["neighbours_kept"]),
         Target("alone against in a batch", 1e-6, False, quality["batch_difference"]),
         *_speed_targets("fp32", 2.1, "to_fp32", speed),
-        *_speed_targets("naive loop", 50, "to_naive", speed),
+        *_speed_targets("the naive loop", 50, "to_naive", speed),
     ]
 
 
 def _speed_targets(than: str, limit: float, ratio: str, speed: Mapping[str, Any]) -> list[Target]:
     return [
-        Target(f"times the {than}, {KINDS[kind]}", limit, True, of_kind[ratio], of_kind[f"{ratio}_quartiles"])
+        Target(f"times {than}, {KINDS[kind]}", limit, True, of_kind[ratio], of_kind[f"{ratio}_quartiles"])
         for kind, of_kind in speed.items()
         if of_kind[ratio] is not None
     ]
