@@ -52,15 +52,19 @@ def _quality(result: Mapping[str, Any]) -> Sheet:
                 name,
                 f"{quality['mean_cosine']:.5f}",
                 f"{quality['min_cosine']:.4f}",
-                f"{quality['difference']:.0e}",
+                _small(quality["difference"]),
                 "-" if kept is None else f"{kept:.4f}",
-                "-" if difference is None else f"{difference:.0e}",
+                "-" if difference is None else _small(difference),
                 f"{quality['text_count']:,}",
                 f"{quality['batched_text_count']:,}",
             ]
         )
     columns = ("mean cosine", "min cosine", "max diff", "top-10 kept", "in a batch", "texts", "batched")
     return Sheet(f"Quality against fp32: {result['data']}", ["contender", *columns], rows)
+
+
+def _small(difference: float) -> str:
+    return f"{difference:.0e}" if difference else "0"
 
 
 def _speed(result: Mapping[str, Any], way: str) -> Sheet:
