@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import embed_beside_bulk, embed_cost, smoke, start
+from benchmarks import embed_beside_bulk, embed_cost, encoder, smoke, start
 from benchmarks.environment import environment
 
 BENCHMARKS = {  # each with `run` and `table`
@@ -15,6 +15,7 @@ BENCHMARKS = {  # each with `run` and `table`
     "start": start,
     "embed_cost": embed_cost,
     "embed_beside_bulk": embed_beside_bulk,
+    "encoder": encoder,
 }
 
 

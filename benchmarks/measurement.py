@@ -1,10 +1,13 @@
 """Rounds of several contenders, interleaved, and what is told of them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -19,20 +22,24 @@ class Contender:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Milliseconds of one call. rounds_p50_ms: the rounds' medians; their spread tells how quiet the machine was."""
+    """Milliseconds of one call. rounds_p50_ms: the rounds' medians; their spread tells how quiet the machine was.
+    rounds_cpu_ms: of each round, in the same order for all contenders; cpu_ms is their median."""
 
     call_count: int
     p50_ms: float
     p99_ms: float
     cpu_ms: float
     rounds_p50_ms: list[float]
+    rounds_cpu_ms: list[float]
 
 
-def measure(contenders: Mapping[str, Contender], rounds: int, calls: int, warm_up_calls: int) -> dict[str, Measurement]:
+def measure(
+    contenders: Mapping[Name, Contender], rounds: int, calls: int, warm_up_calls: int
+) -> dict[Name, Measurement]:
     """Time `rounds` rounds of `calls` calls of each contender, one call at a time, contender after contender in each
     round, so that all of them meet the same noise. The warm-up is not counted."""
-    wall: dict[str, list[list[float]]] = {name: [] for name in contenders}
-    cpu: dict[str, list[float]] = {name: [] for name in contenders}
+    wall: dict[Name, list[list[float]]] = {name: [] for name in contenders}
+    cpu: dict[Name, list[float]] = {name: [] for name in contenders}
     for contender in contenders.values():
         contender.prepare()
         for _ in range(warm_up_calls):
@@ -60,4 +67,5 @@ def _told(wall: list[list[float]], cpu: list[float]) -> Measurement:
         p99_ms=round(float(np.percentile(all_ms, 99)), 4),
         cpu_ms=round(1e3 * float(np.median(cpu)), 4),
         rounds_p50_ms=[round(1e3 * float(np.median(one)), 4) for one in wall],
+        rounds_cpu_ms=[round(1e3 * one, 4) for one in cpu],
     )

@@ -14,7 +14,8 @@ from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.cache import find_default_model
 
 TEXT = "a long walk in the mountains with an old friend"  # 12 tokens
-FILMS = Path(__file__).parents[2] / "shared" / "data" / "ml-latest-small"
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"  # real catalogues, beside the project where there are any
+FILMS = SHARED_DATA / "ml-latest-small"
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def measure_fidelity(run: Run, original: Vector, sequences: Sequence[Sequence[in
     return Fidelity(
         mean_cosine=round(float(np.mean(cosines)), 6),
         min_cosine=round(float(np.min(cosines)), 6),
-        neighbours_kept=round(_neighbours_kept(vectors, original), 4),
+        neighbours_kept=round(neighbours_kept(vectors, original), 4),
         batch_differences=_batch_differences(run, sequences, vectors, max_tokens),
         text_count=count,
     )
@@ -64,10 +64,11 @@ def _difference(vectors: Vector, others: Vector) -> float:
     return float(np.max(np.abs(vectors - others)))
 
 
-def _neighbours_kept(vectors: Vector, original: Vector) -> float:
+def neighbours_kept(vectors: Vector, original: Vector) -> float:
     """Return the share of the neighbours that the vectors find among the same texts that are the original's nearest.
 
-    Whatever has no vector of its own is found, or not, by the original's. Of texts with the same vector any is as near.
+    vectors: (count, dim); original: (count or more, dim), the vectors' own first. Whatever has no vector of its own is
+    found, or not, by the original's. Of texts with the same vector any is as near.
     """
     everything = np.concatenate([vectors, original[len(vectors) :]])
     k = min(NEIGHBOURS, len(everything) - 1)
