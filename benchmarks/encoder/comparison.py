@@ -42,7 +42,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: the default takes about 8 minutes, most of it quality.
+    """How much is measured: the default takes 9 minutes of CPU, most of it for the quality.
 
     texts: of each catalogue. batched_texts: of the sample, also run in batches; promised_batched_texts: of INT8, of
     which it is promised that this makes no difference. singles, batches: that a round embeds, and half as many short

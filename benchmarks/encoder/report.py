@@ -28,7 +28,7 @@ def table(result: Mapping[str, Any]) -> Group:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return the figures for the README."""
-    return "\n\n".join([*map(_as_markdown, sheets(result)), *(f"- {remark}" for remark in remarks(result))])
+    return "\n\n".join([*map(_as_markdown, sheets(result)), "\n".join(f"- {remark}" for remark in remarks(result))])
 
 
 def sheets(result: Mapping[str, Any]) -> list[Sheet]:
