@@ -173,7 +173,7 @@ def test_no_number_in_any_batch_falls_short(size):
 PASSING = Fidelity(
     mean_cosine=0.999, min_cosine=0.99, neighbours_kept=0.96, batch_differences={"a": 1e-7, "b": 3e-8}, text_count=192
 )
-GATE = Gate(min_mean_cosine=0.998, minneighbours_kept=0.95, max_batch_difference=1e-6)
+GATE = Gate(min_mean_cosine=0.998, min_neighbours_kept=0.95, max_batch_difference=1e-6)
 
 
 def test_figures_at_the_limits_pass():

@@ -32,12 +32,12 @@ def measure_fidelity(run: Run, original: Vector, sequences: Sequence[Sequence[in
         mean_cosine=round(float(np.mean(cosines)), 6),
         min_cosine=round(float(np.min(cosines)), 6),
         neighbours_kept=round(neighbours_kept(vectors, original), 4),
-        batch_differences=_batch_differences(run, sequences, vectors, max_tokens),
+        batch_differences=measure_batch_differences(run, sequences, vectors, max_tokens),
         text_count=count,
     )
 
 
-def _batch_differences(
+def measure_batch_differences(
     run: Run, sequences: Sequence[Sequence[int]], alone: Vector, max_tokens: int
 ) -> dict[str, float]:
     """Return the largest absolute difference of any component between alone and in a batch, by kind of batch.
