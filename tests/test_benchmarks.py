@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.encoder.comparison import Result, Size, Texts, compare_encoders, make_encoders, make_result
-from benchmarks.encoder.contender import FP32, INT8, NAIVE
+from benchmarks.encoder.contender import FP32, INT8, NAIVE, PLAIN
 from benchmarks.encoder.report import markdown, table
 from benchmarks.encoder.sample import draw_sample
 from benchmarks.encoder.text_encoder import TextEncoder
@@ -43,7 +43,7 @@ def test_sample_takes_the_same_number_of_each_catalogue(films: Path) -> None:
 
 def test_contender_whose_packages_are_missing_is_told(result: Result) -> None:
     """The others are measured, and the result says which is not, and how to have it measured."""
-    assert list(result["contenders"]) == [FP32, INT8, NAIVE]
+    assert list(result["contenders"]) == [FP32, INT8, PLAIN, NAIVE]
     assert "no_such_package" in result["not_measured"]["rival"]
     assert "pip install" in result["not_measured"]["rival"]
 
@@ -112,6 +112,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     makers = {
         FP32: lambda material: exact,
         INT8: lambda material: replace(exact, run=run_off),
+        PLAIN: lambda material: exact,
         "rival": rival,
         NAIVE: lambda material: replace(exact, run=None),
     }

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from benchmarks.encoder.contender import CONTENDERS, FP32, INT8, NAIVE
+from benchmarks.encoder.contender import CONTENDERS, FP32, INT8, NAIVE, PLAIN
 from benchmarks.encoder.material import Material, trace_default_model
 from benchmarks.encoder.quality import measure_nearness, measure_quality, run_alone
 from benchmarks.encoder.sample import SEED, draw_sample
@@ -130,7 +130,7 @@ def make_encoders(
 
 
 def compare_encoders(encoders: Mapping[str, TextEncoder], texts: Texts, size: Size) -> dict[str, dict[str, Any]]:
-    """Return what is told of each contender; see Result. encoders: FP32, INT8 and others."""
+    """Return what is told of each contender; see Result. encoders: FP32, INT8, PLAIN and others."""
     calls = size.calls(texts)
     naive_calls = {"single": even_calls(texts.sequences, size.naive_texts, 1)}
     calls_by_name = {name: naive_calls if name == NAIVE else calls for name in encoders}
@@ -225,7 +225,7 @@ def _speed(
     naive_cpu_s = cpu_s.get((NAIVE, "encode", "single"))  # it pads all alike and has no batches
     speed: dict[str, dict[str, dict[str, Any]]] = {}
     for (name, way, kind), of_task in cpu_s.items():
-        compared = compare(of_task, cpu_s[FP32, way, kind], naive_cpu_s)
+        compared = compare(of_task, cpu_s[PLAIN, way, kind], naive_cpu_s)
         speed.setdefault(name, {}).setdefault(way, {})[kind] = asdict(compared)
     return speed
 

@@ -21,7 +21,7 @@ from recwire_server.encoder.session import load_session
 from recwire_server.model.cache import export_model
 from recwire_server.model.recipe import Precision
 
-INT8, FP32, NAIVE = "recwire int8", "recwire fp32", "naive loop, torch"
+INT8, FP32, PLAIN, NAIVE = "recwire int8", "recwire fp32", "ONNX Runtime fp32", "naive loop, torch"
 PADDED_TOKENS = 512  # the positions that MiniLM has, and what padding="max_length" comes to
 OPENVINO_ONE_THREAD = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
 
@@ -120,7 +120,7 @@ CONTENDERS: Mapping[str, Callable[[Material], TextEncoder]] = {
     "recwire int8-dynamic": partial(
         recwire, Precision.INT8_DYNAMIC, note="recwire runs its texts alone, since they depend on the batch"
     ),
-    "ONNX Runtime fp32": plain_onnx_runtime,
+    PLAIN: plain_onnx_runtime,
     "sentence-transformers, torch": sentence_transformers_torch,
     "sentence-transformers, ONNX": sentence_transformers_onnx,
     "OpenVINO": openvino_float,

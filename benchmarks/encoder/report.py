@@ -73,7 +73,7 @@ def _speed(result: Mapping[str, Any], way: str) -> Sheet:
         for name, contender in result["contenders"].items()
         if way in contender["speed"]
     ]
-    title = f"Texts a CPU second / times fp32 / times the naive loop: {WAYS[way]}"
+    title = f"Texts a CPU second / times ONNX Runtime fp32 / times the naive loop: {WAYS[way]}"
     return Sheet(title, ["contender", *KINDS.values()], rows)
 
 

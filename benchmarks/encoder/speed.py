@@ -42,8 +42,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Speed:
-    """Texts a CPU second, and the ratio to those of fp32 and of the naive loop in the same rounds: medians, and the
-    quartiles over the rounds. None: there is no naive loop."""
+    """Texts a CPU second, and the ratio to those of ONNX Runtime in fp32 and of the naive loop in the same rounds:
+    medians, and the quartiles over the rounds. None: there is no naive loop."""
 
     texts_per_cpu_s: float
     texts_per_cpu_s_quartiles: tuple[float, float]

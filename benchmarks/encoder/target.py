@@ -31,7 +31,7 @@ def targets(int8: Mapping[str, Any]) -> list[Target]:
         Target("mean cosine to fp32", 0.9985, True, quality["mean_cosine"]),
         Target("top-10 neighbours kept", 0.955, True, quality["neighbours_kept"]),
         Target("alone against in a batch", 1e-6, False, quality["batch_difference"]),
-        *_speed_targets("fp32", 2.1, "to_fp32", speed),
+        *_speed_targets("ONNX Runtime fp32", 2.1, "to_fp32", speed),
         *_speed_targets("the naive loop", 50, "to_naive", speed),
     ]
 
