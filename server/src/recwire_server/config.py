@@ -19,6 +19,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SettingsErrorInFile
 
 from recwire_server.encoder.device import Device, DeviceChoice
+from recwire_server.encoder.embedding import MAX_BATCH_SIZE, MAX_BATCH_TOKENS
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
 
@@ -108,13 +109,13 @@ class Settings(BaseSettings):
         description="Threads that encode; default: one a core, and one on cuda.",
     )
     max_batch_size: int = Field(
-        8,
+        MAX_BATCH_SIZE,
         ge=1,
         description="Sequences that the encoder runs together (a text is one, or several if it is long); more gains "
         "nothing on a CPU. On cuda: 256.",
     )
     max_batch_tokens: int = Field(
-        256,
+        MAX_BATCH_TOKENS,
         ge=1,
         description="Tokens of such a batch, with padding: on a CPU more gains nothing, and who comes next waits "
         "longer (256 take 25 ms); on cuda: 16,384.",

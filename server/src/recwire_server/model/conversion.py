@@ -49,13 +49,11 @@ def convert(
     report(f"add {pooling} pooling and unit length")
     traced = onnx.load(original)
     if recipe.precision is Precision.FP16:
-        # Not the pooling: it adds and squares what float16 may only just hold.
-        traced = to_float16(traced)
-    pooled = simplified(add_pooling(traced, pooling))
-    if recipe.precision is Precision.FP16:
-        # Not optimised here: CUDA fuses otherwise than the CPU, at load.
-        onnx.save(pooled, destination)
+        # The pooling stays in float32: it adds and squares what float16 may only just hold. Not optimised here: CUDA
+        # fuses otherwise than the CPU, at load.
+        onnx.save(simplified(add_pooling(to_float16(traced), pooling)), destination)
         return Converted(weight_bits=16)
+    pooled = simplified(add_pooling(traced, pooling))
     if recipe.precision is Precision.FP32:
         _save_optimized(pooled, destination)
         return Converted(weight_bits=32)
