@@ -14,7 +14,7 @@ Errors: `EncoderError` is the root. `TextError` is the caller's to mend, either 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 import numpy as np
@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float32]
 
 
-class Purpose(Enum):
+class Purpose(StrEnum):
     """What a text is embedded for: some model families put another prefix before each."""
 
     QUERY = "query"
     DOCUMENT = "document"
 
 
-class LongText(Enum):
+class LongText(StrEnum):
     """What happens to a text of more tokens than the model takes."""
 
     MEAN_OF_CHUNKS = "mean_of_chunks"
@@ -38,7 +38,7 @@ class LongText(Enum):
     REJECT = "reject"
 
 
-class Priority(Enum):
+class Priority(IntEnum):
     """Whose work runs first. A value's number is its rank, the first first."""
 
     INTERACTIVE = 0  # somebody waits for the answer

@@ -159,8 +159,10 @@ class Batcher:
     def check_admission(self, size: int, deadline_s: float) -> None:
         """Raise OverloadedError if `size` more interactive sequences are too many, or come too late."""
         waiting = self._queue.size(Priority.INTERACTIVE)  # without the lock: the threads only make it less
+        if not waiting:
+            return
         delay_s = self._queue.token_count(Priority.INTERACTIVE) * self._s_per_token / self._worker_count
-        if waiting and waiting + size > self.max_queue_size:
+        if waiting + size > self.max_queue_size:
             description = f"{waiting:,} texts wait for the encoder and {size:,} more came; the limit is"
             raise OverloadedError(f"{description} {self.max_queue_size:,}", max(delay_s, MIN_RETRY_DELAY_S))
         if delay_s > (left_s := deadline_s - time.monotonic()) > 0:

@@ -53,12 +53,12 @@ class SequenceQueue:
     def __init__(self, max_batch_size: int, max_batch_tokens: int) -> None:
         self._max_batch_size = max_batch_size
         self._max_batch_tokens = max_batch_tokens
-        self._lanes = {priority: _Lane() for priority in Priority}
+        self._lanes = [_Lane() for _ in Priority]
         self._numbers = count()
         self._interactive_streak = 0  # interactive batches taken while bulk work waited
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes.values()))
+        return sum(map(len, self._lanes))
 
     def size(self, priority: Priority) -> int:
         """Return how many sequences of a class wait."""
@@ -82,7 +82,7 @@ class SequenceQueue:
 
     def promote(self, sequence: QueuedSequence, priority: Priority) -> None:
         """Let a sequence wait in a better class, as the newest there; nothing happens if it does so already."""
-        if sequence.is_waiting and priority.value < sequence.priority.value:
+        if sequence.is_waiting and priority < sequence.priority:
             self._lanes[sequence.priority].remove(sequence)
             sequence.priority = priority
             sequence.is_waiting = True
@@ -90,7 +90,7 @@ class SequenceQueue:
 
     def clear(self) -> list[QueuedSequence]:
         """Forget all; return it."""
-        waiting = [sequence for lane in self._lanes.values() for sequence in lane.sequences]
+        waiting = [sequence for lane in self._lanes for sequence in lane.sequences]
         for sequence in waiting:
             self.remove(sequence)
         return waiting

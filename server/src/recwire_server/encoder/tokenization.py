@@ -42,7 +42,8 @@ class Tokenization:
         _check_unicode(texts)
         prefix = self._prefixes[purpose]
         prefixed = [prefix + text for text in texts]
-        encodings = self._tokenizer.encode_batch(prefixed)
+        # One text is the usual request, and the way of a batch costs it more.
+        encodings = self._tokenizer.encode_batch(prefixed) if len(texts) != 1 else [self._tokenizer.encode(*prefixed)]
         return [
             self._tokenized(text, len(prefix), encoding) for text, encoding in zip(prefixed, encodings, strict=True)
         ]

@@ -42,6 +42,7 @@ class RecommenderService(RecommenderServiceServicer):
     def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
         self._recommender = recommender
         self._encoder = encoder
+        self._model = model_message(encoder.model)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         return await self._embed(request, Priority.INTERACTIVE, context)
@@ -70,18 +71,14 @@ class RecommenderService(RecommenderServiceServicer):
         embeddings = await self._recommender.embed(
             texts, PURPOSES[purpose], LONG_TEXTS[long_text], priority, deadline_s(context)
         )
-        return pb.EmbedResponse(
-            embeddings=[
-                pb.Embedding(
-                    vector=embedding.vector.astype("<f4").tobytes(),
-                    token_count=embedding.token_count,
-                    truncated=embedding.truncated,
-                )
-                for embedding in embeddings
-            ],
-            dimension=self._encoder.dim,
-            model=model_message(self._encoder.model),
-        )
+        response = pb.EmbedResponse(dimension=self._encoder.dim, model=self._model)
+        for embedding in embeddings:
+            response.embeddings.add(
+                vector=embedding.vector.astype("<f4", copy=False).tobytes(),
+                token_count=embedding.token_count,
+                truncated=embedding.truncated,
+            )
+        return response
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         check = FieldCheck(self._encoder.dim)
