@@ -12,15 +12,22 @@ from recwire.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_se
 from recwire.v1.recommender_service_pb2_grpc import add_RecommenderServiceServicer_to_server
 from recwire.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from recwire_server.catalogue import Catalogue
-from recwire_server.config import Settings, VectorSpaceName
+from recwire_server.config import OlderEvents, Settings, VectorSpaceName
 from recwire_server.encoder import Encoder
 from recwire_server.encoder.batcher import Batcher
 from recwire_server.encoder.cache import EmbeddingCache
 from recwire_server.encoder.embedder import Embedder
+from recwire_server.event import DEFAULT_WEIGHTS, EventType
 from recwire_server.generation_builder import GenerationBuilder
+from recwire_server.history import HistoryRules
+from recwire_server.item_number import ItemNumbers
+from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.lifecycle import Lifecycle
 from recwire_server.popularity import Popularity
+from recwire_server.prior import Prior, PriorWeights
+from recwire_server.ranking import Ranker
 from recwire_server.recommender import Recommender
+from recwire_server.served import ServedHistory
 from recwire_server.service.admin_service import AdminService
 from recwire_server.service.boundary import Boundary
 from recwire_server.service.catalog_service import CatalogService
@@ -30,6 +37,7 @@ from recwire_server.store.sqlite import SqliteStore
 from recwire_server.task import TaskKeeper
 from recwire_server.transport import Transport
 from recwire_server.user import Users
+from recwire_server.user_record import UserRecords
 
 
 class App:
@@ -57,9 +65,11 @@ class App:
             model_name=encoder.model.name,
             model_version=encoder.model.version,
         )
+        item_numbers = ItemNumbers()
         builder = GenerationBuilder(
             self._store,
             settings.data_dir / "index",
+            item_numbers,
             dim=encoder.dim,
             centred=settings.vector_space is VectorSpaceName.CENTRED,
             recall_target=settings.recall_target,
@@ -67,17 +77,21 @@ class App:
             thread_count=settings.index_thread_count,
         )
         self._catalogue = Catalogue(self._store, self._embedder, builder, self._tasks)
-        self._popularity = Popularity(self._store)
+        rules = _history_rules(settings)
+        self._popularity = Popularity(self._store, item_numbers, rules, settings.popularity_half_life_s)
         self._users = Users(
             self._store,
             self._catalogue,
             self._popularity,
             self._tasks,
+            rules,
             dim=encoder.dim,
-            decay=settings.decay_per_event,
             max_cached_events=settings.max_cached_events,
         )
-        self._recommender = Recommender(self._embedder, self._catalogue, self._users, self._popularity)
+        served, turns = ServedHistory(), KeyedLocks()
+        ranker = Ranker(Prior(self._popularity, _prior_weights(settings)))
+        self._recommender = Recommender(self._embedder, self._catalogue, self._users, served, turns, ranker)
+        self._user_records = UserRecords(self._users, self._catalogue, served, turns)
         self._transport = Transport(settings.listen, Lifecycle(), self._register)
         self._exit = AsyncExitStack()
         self.address = settings.listen  # as bound, once the block is entered
@@ -112,7 +126,7 @@ class App:
         recommender_service = RecommenderService(self._recommender, self._encoder)
         add_RecommenderServiceServicer_to_server(recommender_service, boundary)
         add_CatalogServiceServicer_to_server(CatalogService(self._catalogue, self._encoder), boundary)
-        add_UserServiceServicer_to_server(UserService(self._recommender, self._encoder), boundary)
+        add_UserServiceServicer_to_server(UserService(self._user_records, self._encoder), boundary)
         admin_service = AdminService(
             self._catalogue,
             self._users,
@@ -122,6 +136,22 @@ class App:
             start_time_ns=time.time_ns(),
         )
         add_AdminServiceServicer_to_server(admin_service, boundary)
+
+
+def _history_rules(settings: Settings) -> HistoryRules:
+    named = {EventType[name.upper()]: weight for name, weight in settings.event_weights.items()}
+    return HistoryRules(
+        weights={**DEFAULT_WEIGHTS, **named},
+        decay_per_event=settings.decay_per_event,
+        half_life_s=settings.decay_half_life_s,
+        repeat_window_s=settings.repeat_window_s,
+        max_events=settings.max_history_events,
+        older_count=settings.older_events is OlderEvents.COUNT,
+    )
+
+
+def _prior_weights(settings: Settings) -> PriorWeights:
+    return PriorWeights(settings.popularity_weight, settings.recency_weight, settings.recency_half_life_s)
 
 
 async def serve(settings: Settings, encoder: Encoder) -> None:

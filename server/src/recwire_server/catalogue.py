@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 
+from recwire_server.clock import Clock
 from recwire_server.encoder import Priority, Purpose
 from recwire_server.encoder.embedder import Embedder
 from recwire_server.generation import Generation
@@ -15,6 +17,7 @@ from recwire_server.generation_builder import GenerationBuilder
 from recwire_server.item import EmbeddedItem, Item
 from recwire_server.store import ItemVector, Store
 from recwire_server.task import TaskKeeper
+from recwire_server.text import clean, content_hash
 from recwire_server.vector import Vector
 
 logger = logging.getLogger(__name__)
@@ -28,13 +31,29 @@ class Deleted:
     revision: int
 
 
+@dataclass(frozen=True)
+class Upserted:
+    """The catalogue's revision; and of those items whose texts another has too, that other's id, by item id."""
+
+    revision: int
+    duplicates: Mapping[str, str]
+
+
 class Catalogue:
     """Adds, deletes and returns items. What it acknowledges is durable and in the next answer.
 
     Owns the serving generation. Belongs to the event loop; new generations are built on another thread and swapped in.
     """
 
-    def __init__(self, store: Store, embedder: Embedder, builder: GenerationBuilder, tasks: TaskKeeper) -> None:
+    def __init__(
+        self,
+        store: Store,
+        embedder: Embedder,
+        builder: GenerationBuilder,
+        tasks: TaskKeeper,
+        clock: Clock = time.time_ns,
+    ) -> None:
+        self._clock = clock
         self._store = store
         self._embedder = embedder
         self._builder = builder
@@ -62,8 +81,8 @@ class Catalogue:
         """Grows with every change."""
         return self._revision
 
-    async def upsert(self, items: Sequence[Item], deadline_s: float = inf) -> int:
-        """Add or replace items, all or none; return the catalogue's revision.
+    async def upsert(self, items: Sequence[Item], deadline_s: float = inf) -> Upserted:
+        """Add or replace items, all or none.
 
         The last of several with one id wins. Texts that have not changed are not embedded again. Once begun, it is
         finished even if the caller goes away. deadline_s: see Embedder.embed; then nothing has begun.
@@ -96,7 +115,7 @@ class Catalogue:
             elif old is not None and old.item.vector is None and old.item.pieces == item.pieces:
                 vectors[item.item_id] = old.vector
             else:
-                pieces.extend(item.pieces)
+                pieces.extend(map(clean, item.pieces))
         embeddings = iter(
             await self._embedder.embed(pieces, Purpose.DOCUMENT, priority=Priority.BULK, deadline_s=deadline_s)
         )
@@ -104,15 +123,29 @@ class Catalogue:
             if item.item_id not in vectors:
                 parts = [next(embeddings).vector for _ in item.pieces]
                 vectors[item.item_id] = np.stack(parts).mean(axis=0, dtype=np.float64).astype(np.float32)
-        return [EmbeddedItem(item, vectors[item.item_id]) for item in items]
+        return [EmbeddedItem(item, vectors[item.item_id], _text_hash(item)) for item in items]
 
-    async def _put(self, embedded: Sequence[EmbeddedItem]) -> int:
+    async def _put(self, embedded: Sequence[EmbeddedItem]) -> Upserted:
         async with self._writing:
-            revision = await self._store.put_items(embedded)
+            duplicates = await self._duplicates(embedded)
+            now_ns = self._clock()
+            revision = await self._store.put_items(embedded, now_ns)
             # By id within a revision, as the store gives them back: a restart finds the same order.
-            entries = sorted((_item_vector(item, revision) for item in embedded), key=lambda entry: entry.item_id)
+            entries = sorted((_item_vector(one, revision, now_ns) for one in embedded), key=lambda entry: entry.item_id)
             self._apply(revision, lambda generation: generation.put(entries))
-        return revision
+        return Upserted(revision, duplicates)
+
+    async def _duplicates(self, embedded: Sequence[EmbeddedItem]) -> dict[str, str]:
+        """Return, of the items whose texts another item has too, that other's id."""
+        hashes = {one.text_hash for one in embedded if one.text_hash is not None}
+        first = dict(await self._store.items_with_text(hashes)) if hashes else {}
+        duplicates = {}
+        for one in embedded:
+            if one.text_hash is not None:
+                other_id = first.setdefault(one.text_hash, one.item.item_id)
+                if other_id != one.item.item_id:
+                    duplicates[one.item.item_id] = other_id
+        return duplicates
 
     async def _delete(self, item_ids: Sequence[str]) -> Deleted:
         async with self._writing:
@@ -148,6 +181,19 @@ class Catalogue:
             self._build_if_due()  # so much may have come meanwhile
 
 
-def _item_vector(embedded: EmbeddedItem, revision: int) -> ItemVector:
+def _text_hash(item: Item) -> bytes | None:
+    return content_hash(item.pieces) if item.pieces else None
+
+
+def _item_vector(embedded: EmbeddedItem, revision: int, write_time_ns: int) -> ItemVector:
     item = embedded.item
-    return ItemVector(item.item_id, embedded.vector, revision, False, item.publish_time_ns, item.expire_time_ns)
+    return ItemVector(
+        item.item_id,
+        embedded.vector,
+        revision,
+        deleted=False,
+        publish_time_ns=item.publish_time_ns,
+        expire_time_ns=item.expire_time_ns,
+        write_time_ns=write_time_ns,
+        attributes=item.attributes,
+    )

@@ -1,5 +1,6 @@
 """The settings of a server: flags, then RECWIRE_* environment variables, then a TOML file, then defaults."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -20,10 +21,12 @@ from pydantic_settings import SettingsError as SettingsErrorInFile
 
 from recwire_server.encoder.device import Device, DeviceChoice
 from recwire_server.encoder.embedding import MAX_BATCH_SIZE, MAX_BATCH_TOKENS
+from recwire_server.event import MAX_EVENT_WEIGHT, EventType
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
 
 MAX_PORT = 65_535
+DAY_S = 24 * 3600.0
 
 
 class VectorSpaceName(StrEnum):
@@ -31,6 +34,13 @@ class VectorSpaceName(StrEnum):
 
     CENTRED = "centred"
     PLAIN = "plain"
+
+
+class OlderEvents(StrEnum):
+    """How events count that a long history no longer holds one by one."""
+
+    COUNT = "count"
+    IGNORE = "ignore"
 
 
 class LogLevel(StrEnum):
@@ -51,6 +61,20 @@ def _checked_address(value: str) -> str:
     if not host or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
         raise ValueError(f"give HOST:PORT with a port of 0-{MAX_PORT}")
     return value
+
+
+def _checked_weights(value: object) -> dict[str, float]:
+    """Return weights by the lower-case names of types of events, of a table or of JSON."""
+    table = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(table, dict):
+        raise ValueError("give a table of weights by type of event")
+    types = {type.name.lower() for type in EventType}
+    for name, weight in table.items():
+        if name not in types:
+            raise ValueError(f"{name!r} is no type of event; there are {', '.join(sorted(types))}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) <= MAX_EVENT_WEIGHT:
+            raise ValueError(f"the weight of {name!r} is {weight!r}; give a number of at most {MAX_EVENT_WEIGHT:g}")
+    return {name: float(weight) for name, weight in table.items()}
 
 
 class Settings(BaseSettings):
@@ -91,6 +115,49 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description="What earlier events keep at each further event of a user, 0-1; 1 is the plain mean.",
+    )
+    decay_half_life_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds in which an event loses half of its weight beside later ones; 0: no decay by time. Goes "
+        "together with decay_per_event.",
+    )
+    event_weights: Annotated[dict[str, float], BeforeValidator(_checked_weights)] = Field(
+        {},
+        description='Weights by type of event, such as {"view": 0.5, "purchase": 5, "skip": -1}; a type that is not '
+        "named keeps its own (view 1, purchase 3, dislike -1, ...).",
+    )
+    repeat_window_s: float = Field(
+        0.0,
+        ge=0,
+        description="Of equal events of a user (subject, type and weight) those within so many seconds of one that "
+        "counts do not count; 0: all count.",
+    )
+    max_history_events: int = Field(
+        1_000,
+        ge=1,
+        description="Events of a user, the newest, that count and are explained one by one; all are kept.",
+    )
+    older_events: OlderEvents = Field(
+        OlderEvents.COUNT,
+        description="How a user's events count that are older than those: count as one sum, or ignore. Their items are "
+        "seen in any case.",
+    )
+    popularity_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="What the most popular item has added to its score (scores are -1 to 1), the others less. Users of "
+        "whom nothing is known get the popular in any case.",
+    )
+    popularity_half_life_s: float = Field(
+        30 * DAY_S, ge=0, description="Seconds after which an event counts half towards popularity; 0: all the same."
+    )
+    recency_weight: float = Field(
+        0.0, ge=0, le=1e6, description="What an item that is published now has added to its score, older ones less."
+    )
+    recency_half_life_s: float = Field(
+        30 * DAY_S, gt=0, description="Seconds after which an item has half of that added."
     )
     recall_target: float = Field(
         0.95,

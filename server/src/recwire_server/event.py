@@ -46,6 +46,9 @@ DEFAULT_WEIGHTS: Mapping[EventType, float] = MappingProxyType(
 )
 
 
+MAX_EVENT_WEIGHT = 1e6  # a user's sum of weights must stay far from where float64 loses single events
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something a user did to an item, a text or a vector.
@@ -69,11 +72,6 @@ class Event:
     revision: int = 0
 
     @property
-    def effective_weight(self) -> float:
-        """The weight that moves the user."""
-        return effective_weight(self.type, self.weight)
-
-
-def effective_weight(type: EventType, weight: float | None) -> float:
-    """Return the weight if there is one, else the type's."""
-    return DEFAULT_WEIGHTS[type] if weight is None else weight
+    def place(self) -> tuple[int, int]:
+        """Its place in the user's history: by when it happened, then by when it came."""
+        return self.event_time_ns, self.revision

@@ -1,27 +1,23 @@
 """The catalogue's items in one vector space, ready to be searched."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
 
+from recwire_server.attribute_index import AttributeIndex
+from recwire_server.column import Column
+from recwire_server.index import Labels
 from recwire_server.index.hnsw import HnswIndex
 from recwire_server.index.snapshot import Key, Snapshot
+from recwire_server.item_number import ItemNumbers
 from recwire_server.store import ItemVector
-from recwire_server.vector import Query, Vector
+from recwire_server.vector import Vector
 from recwire_server.vector_space import VectorSpace
 
-ALWAYS = (-(2**63), 2**63)  # publish and expire time of an item without either, nanoseconds
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An item that a search found: its label in the generation, and its score."""
-
-    label: int
-    item_id: str
-    score: float
+# Publish and expire time of an item without either, nanoseconds.
+SINCE_EVER, FOR_EVER = -(2**63), 2**63 - 1
 
 
 class Generation:
@@ -31,17 +27,26 @@ class Generation:
     stays, for the histories that hold it.
     """
 
-    def __init__(self, number: int, space: VectorSpace, mean_item_count: int, index: HnswIndex) -> None:
+    def __init__(
+        self, number: int, space: VectorSpace, mean_item_count: int, index: HnswIndex, item_numbers: ItemNumbers
+    ) -> None:
         self.number = number
         self.space = space
         self.mean_item_count = mean_item_count
         self.index = index
+        self.attributes = AttributeIndex()
+        self.live_labels = BitMap()  # of the items that are in the catalogue; nobody else changes it
         self.removed_count = 0  # labels that updates and deletes have left behind since the generation was made
         self._item_ids: list[str] = []  # by label
         self._labels: dict[str, int] = {}  # the newest of an item, deleted or not
         self._revisions: dict[str, int] = {}
         self._deleted: set[str] = set()
-        self._times: dict[int, tuple[int, int]] = {}  # publish, expire; only of labels that have one
+        self._item_numbers = item_numbers
+        # By label:
+        self._numbers = Column(np.int64, 0)
+        self._publish_times_ns = Column(np.int64, SINCE_EVER)
+        self._expire_times_ns = Column(np.int64, FOR_EVER)
+        self._new_times_ns = Column(np.int64, 0)
 
     def __len__(self) -> int:
         """Return how many items can be recommended, publish and expire times aside."""
@@ -72,6 +77,7 @@ class Generation:
         if not items:
             return
         labels = self.index.add(self.space.map(np.stack([item.vector for item in items]))).tolist()
+        self._reach(labels[-1] + 1)
         for label, item in zip(labels, items, strict=True):
             self._item_ids.append(item.item_id)
             self._enter(label, item)
@@ -87,6 +93,7 @@ class Generation:
         dim = self.index.dim
         vectors = np.stack([np.zeros(dim, np.float32) if row is None else row.vector for row in rows])
         self.index.add(self.space.map(vectors))
+        self._reach(len(rows))
         for label, row in enumerate(rows):
             self._item_ids.append("" if row is None else row.item_id)
             if row is not None:
@@ -106,64 +113,54 @@ class Generation:
         for item_id in item_ids:
             self._deleted.add(item_id)
             self._revisions[item_id] = revision
-            self.index.remove([self._labels[item_id]])
+            self._remove(self._labels[item_id])
             self.removed_count += 1
 
-    def search(self, query: Query, k: int, now_ns: int, *, exact: bool) -> list[Candidate]:
-        """Return the nearest of k or more items that are published and not expired, best first, ties by item id.
+    def labels(self, item_ids: Iterable[str]) -> Labels:
+        """Return the labels of those of the items that are in the catalogue."""
+        found = (self.label(item_id) for item_id in item_ids)
+        return np.array([label for label in found if label is not None], np.int64)
 
-        Fewer than k come back where items among the k nearest are not recommendable now.
-        """
-        matches = self.index.search(query, k, exact=exact)
-        candidates = [
-            Candidate(label, self._item_ids[label], score)
-            for label, score in zip(matches.labels.tolist(), matches.scores.tolist(), strict=True)
-            if self._is_published(label, now_ns)
-        ]
-        candidates.sort(key=lambda candidate: (-candidate.score, candidate.item_id))
-        return candidates
+    def numbers(self, labels: Labels) -> NDArray[np.int64]:
+        """Return (count,) the items' numbers."""
+        numbers: NDArray[np.int64] = self._numbers.rows[labels]
+        return numbers
 
-    def newest(self, now_ns: int) -> Iterable[str]:
-        """Yield the items that are published and not expired, the last written first, those of one call by item id."""
-        newest_first = (
-            self._item_ids[label] for label in range(len(self._item_ids) - 1, -1, -1) if self._is_newest(label)
-        )
-        for _, written_together in groupby(newest_first, self.revision):
-            for item_id in sorted(written_together):
-                if self._is_published(self._labels[item_id], now_ns):
-                    yield item_id
+    def new_times_ns(self, labels: Labels) -> NDArray[np.int64]:
+        """Return (count,) since when the items are new: their publish time, or when they were last written."""
+        times: NDArray[np.int64] = self._new_times_ns.rows[labels]
+        return times
 
-    def is_recommendable(self, item_id: str, now_ns: int) -> bool:
-        """Return whether the item is in the catalogue, published and not expired."""
-        label = self.label(item_id)
-        return label is not None and self._is_published(label, now_ns)
-
-    def _is_newest(self, label: int) -> bool:
-        """Return whether the label is that of an item of the catalogue, and not of an older version."""
-        return self.label(self._item_ids[label]) == label
+    def published(self, labels: Labels, now_ns: int) -> NDArray[np.bool_]:
+        """Return (count,) which of the labels are published and not expired."""
+        mask: NDArray[np.bool_] = self._publish_times_ns.rows[labels] <= now_ns
+        mask &= now_ns < self._expire_times_ns.rows[labels]
+        return mask
 
     def _enter(self, label: int, item: ItemVector) -> None:
         item_id = item.item_id
         old = self.label(item_id)
         if old is not None:
-            self.index.remove([old])
+            self._remove(old)
             self.removed_count += 1
         self._labels[item_id] = label
         self._revisions[item_id] = item.revision
         if item.deleted:
             self._deleted.add(item_id)
-            self.index.remove([label])
+            self._remove(label)
             return
         self._deleted.discard(item_id)
-        publish, expire = item.publish_time_ns, item.expire_time_ns
-        if publish is not None or expire is not None:
-            self._times[label] = (
-                ALWAYS[0] if publish is None else publish,
-                ALWAYS[1] if expire is None else expire,
-            )
+        self._numbers[label] = self._item_numbers[item_id]
+        self._publish_times_ns[label] = SINCE_EVER if item.publish_time_ns is None else item.publish_time_ns
+        self._expire_times_ns[label] = FOR_EVER if item.expire_time_ns is None else item.expire_time_ns
+        self._new_times_ns[label] = item.write_time_ns if item.publish_time_ns is None else item.publish_time_ns
+        self.attributes.add(label, item.attributes)
+        self.live_labels.add(label)
 
-    def _is_published(self, label: int, now_ns: int) -> bool:
-        if label not in self._times:
-            return True
-        publish, expire = self._times[label]
-        return publish <= now_ns < expire
+    def _remove(self, label: int) -> None:
+        self.index.remove([label])
+        self.live_labels.discard(label)
+
+    def _reach(self, row_count: int) -> None:
+        for column in (self._numbers, self._publish_times_ns, self._expire_times_ns, self._new_times_ns):
+            column.reach(row_count)

@@ -9,6 +9,7 @@ import numpy as np
 from recwire_server.generation import Generation
 from recwire_server.index import snapshot
 from recwire_server.index.hnsw import HnswIndex
+from recwire_server.item_number import ItemNumbers
 from recwire_server.store import ItemVector, Store, StoredSpace
 from recwire_server.vector_space import VectorSpace
 
@@ -34,6 +35,7 @@ class GenerationBuilder:
         self,
         store: Store,
         snapshot_dir: Path,
+        item_numbers: ItemNumbers,
         *,
         dim: int,
         centred: bool,
@@ -43,6 +45,7 @@ class GenerationBuilder:
     ) -> None:
         self._store = store
         self._snapshot_dir = snapshot_dir
+        self._item_numbers = item_numbers
         self._dim = dim
         self._centred = centred
         self._recall_target = recall_target
@@ -123,7 +126,8 @@ class GenerationBuilder:
 
     def _empty(self, stored: StoredSpace) -> Generation:
         index = HnswIndex(self._dim, self._recall_target)
-        return Generation(stored.generation, VectorSpace(stored.mean), stored.mean_item_count, index)
+        space = VectorSpace(stored.mean)
+        return Generation(stored.generation, space, stored.mean_item_count, index, self._item_numbers)
 
     def _add_graph(self, generation: Generation) -> None:
         graph = generation.index.build(self._thread_count)

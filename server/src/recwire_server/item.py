@@ -37,9 +37,11 @@ class EmbeddedItem:
     """An item with its vector.
 
     vector: (dim,) before the vector space: the client's, or the mean of the pieces' embeddings.
+    text_hash: of its texts as they are embedded, 8 bytes; None: it has none.
     revision: the catalogue's when it was written, given by the store; 0 before it is stored.
     """
 
     item: Item
     vector: Vector
+    text_hash: bytes | None = None
     revision: int = 0

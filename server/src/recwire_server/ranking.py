@@ -1,19 +1,21 @@
-"""Candidates to recommendations: what is left out, how many come back, and why fewer."""
+"""Candidates to recommendations: how many come back, why fewer, in what order, and what each score is the sum of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
-from recwire_server.generation import Candidate, Generation
+from recwire_server import candidate
+from recwire_server.candidate import Candidate, Eligibility
+from recwire_server.diversity import diverse, pool_size
+from recwire_server.generation import Generation
 from recwire_server.history import Term
-from recwire_server.popularity import Popularity
+from recwire_server.index import Labels
+from recwire_server.prior import Part, Prior, boost_parts, total
 from recwire_server.recommendation import Contribution, Options, Recommendation, Shortfall, Strategy
-
-FIRST_OVERFETCH = 3  # times the limit, for what is excluded
 
 
 @dataclass(frozen=True)
@@ -38,87 +40,136 @@ class Ranking:
     shortfall: Shortfall
 
 
-def nearest(generation: Generation, query: Query, options: Options, now_ns: int) -> Ranking:
-    """Rank by inner product with the query; `limit` items come back whenever so many are eligible."""
-    candidates = _eligible(generation, query, options, now_ns)[: options.limit]
-    ranking = _cut([Recommendation(c.item_id, c.score, query.strategy) for c in candidates], options)
-    if options.explain and ranking.recommendations:
-        labels = [candidate.label for candidate in candidates[: len(ranking.recommendations)]]
-        return replace(ranking, recommendations=_explained(generation, query, ranking.recommendations, labels))
-    return ranking
+class Ranker:
+    """Ranks the items of a generation. Belongs to the event loop."""
+
+    def __init__(self, prior: Prior) -> None:
+        self._prior = prior
+
+    def nearest(self, generation: Generation, query: Query, options: Options, now_ns: int) -> Ranking:
+        """Rank by inner product with the query; `limit` items come back whenever so many are eligible."""
+        parts = [*self._prior.parts(generation, now_ns), *boost_parts(generation, options.boosts)]
+        eligibility = _eligibility(generation, query.excluded_item_ids, options, now_ns)
+        extra = total(parts) if parts else None
+        k = _candidate_count(options)
+        found = candidate.find(generation, query.vector, k, eligibility, extra, exact=options.exact)
+        kept = _kept(found, options)
+        length = float(np.linalg.norm(query.vector))
+        chosen = _chosen(generation, kept, options, scale=length)
+        recommendations = [Recommendation(one.item_id, one.score, query.strategy) for one in chosen]
+        if options.explain and chosen:
+            recommendations = _explained(generation, query, recommendations, _labels(chosen), parts)
+        return Ranking(recommendations, _shortfall(generation, eligibility, found, kept, options))
+
+    def cold(
+        self, generation: Generation, excluded_item_ids: AbstractSet[str], options: Options, now_ns: int
+    ) -> Ranking:
+        """Rank for someone of whom nothing is known: what is popular, then what is new."""
+        popularity = Part("prior", self._prior.popularity(generation, now_ns))
+        parts = [popularity, *boost_parts(generation, options.boosts)]
+        eligibility = _eligibility(generation, excluded_item_ids, options, now_ns)
+        is_popular = popularity.values > 0
+        k = _candidate_count(options)
+        found = candidate.find_without_query(generation, total(parts), is_popular, k, eligibility)
+        kept = _kept(found, options)
+        chosen = _chosen(generation, kept, options, scale=1.0)
+        recommendations = [
+            Recommendation(
+                one.item_id,
+                one.score,
+                Strategy.POPULAR if is_popular[one.label] else Strategy.RECENT,
+                _of_parts(parts, one.label) if options.explain else (),
+            )
+            for one in chosen
+        ]
+        return Ranking(recommendations, _shortfall(generation, eligibility, found, kept, options))
 
 
-def cold(
+def _eligibility(
+    generation: Generation, excluded_item_ids: AbstractSet[str], options: Options, now_ns: int
+) -> Eligibility:
+    """Return which items may come back. `passing` is of live labels only."""
+    passing: BitMap | None = None
+    if options.item_ids is not None:
+        passing = BitMap(generation.labels(options.item_ids))
+    if not options.filter.is_empty:
+        among = generation.live_labels if passing is None else passing
+        passing = generation.attributes.passing(options.filter, among)
+    return Eligibility(passing, excluded_item_ids, now_ns)
+
+
+def _candidate_count(options: Options) -> int:
+    return pool_size(options.limit) if options.diversity else options.limit
+
+
+def _kept(candidates: Sequence[Candidate], options: Options) -> Sequence[Candidate]:
+    """Leave out what scores too low."""
+    least = options.min_score
+    return candidates if least is None else [one for one in candidates if one.score >= least]
+
+
+def _chosen(
+    generation: Generation, candidates: Sequence[Candidate], options: Options, scale: float
+) -> Sequence[Candidate]:
+    """Return those that come back, in their order. scale: what makes cosines of scores, by division."""
+    if not options.diversity or not candidates:
+        return candidates[: options.limit]
+    scores = np.array([one.score for one in candidates]) / (scale or 1.0)
+    vectors = generation.index.vectors(_labels(candidates))
+    return [candidates[place] for place in diverse(scores, vectors, options.limit, options.diversity)]
+
+
+def _shortfall(
     generation: Generation,
-    popularity: Popularity,
-    excluded_item_ids: AbstractSet[str],
+    eligibility: Eligibility,
+    found: Sequence[Candidate],
+    kept: Sequence[Candidate],
     options: Options,
-    now_ns: int,
-) -> Ranking:
-    """Rank for someone of whom nothing is known: what is popular, then what is new."""
-    popular = _popular(generation, popularity, now_ns)
-    recent = (Recommendation(item_id, 0.0, Strategy.RECENT) for item_id in generation.newest(now_ns))
-    recommendations: dict[str, Recommendation] = {}
-    for recommendation in chain(popular, recent):
-        if len(recommendations) == options.limit:
-            break
-        if recommendation.item_id not in excluded_item_ids:
-            recommendations.setdefault(recommendation.item_id, recommendation)
-    kept = list(recommendations.values())
-    return _cut(kept if options.explain else [replace(r, contributions=()) for r in kept], options)
+) -> Shortfall:
+    if len(kept) >= options.limit:
+        return Shortfall.NONE
+    is_filtered = eligibility.passing is not None and len(eligibility.passing) < len(generation)
+    return Shortfall.FILTER_TOO_NARROW if is_filtered or len(kept) < len(found) else Shortfall.CATALOG_EXHAUSTED
 
 
-def _popular(generation: Generation, popularity: Popularity, now_ns: int) -> Iterator[Recommendation]:
-    """Yield what can be recommended of what is popular; scores are shares of the first's count."""
-    most = None
-    for item_id, count in popularity.ranked():
-        if generation.is_recommendable(item_id, now_ns):
-            most = most or count
-            share = count / most
-            yield Recommendation(item_id, share, Strategy.POPULAR, [Contribution("", "", share, "prior")])
-
-
-def _eligible(generation: Generation, query: Query, options: Options, now_ns: int) -> list[Candidate]:
-    """Return at least `limit` candidates that may come back, or all there are."""
-    # Few of the excluded are among the nearest: to fetch as many more would cost more than a second search at times.
-    k = options.limit + min(len(query.excluded_item_ids), FIRST_OVERFETCH * options.limit)
-    while True:
-        k = min(k, len(generation))
-        candidates = generation.search(query.vector, k, now_ns, exact=options.exact)
-        kept = [candidate for candidate in candidates if candidate.item_id not in query.excluded_item_ids]
-        if len(kept) >= options.limit or k == len(generation):
-            return kept
-        k *= 4  # few searches, and the last is exact over all items
-
-
-def _cut(recommendations: list[Recommendation], options: Options) -> Ranking:
-    """Leave out what scores too low, and say why the rest is short."""
-    if options.min_score is not None:
-        kept = [recommendation for recommendation in recommendations if recommendation.score >= options.min_score]
-        if len(kept) < len(recommendations):
-            return Ranking(kept, Shortfall.FILTER_TOO_NARROW)
-    short = len(recommendations) < options.limit
-    return Ranking(recommendations, Shortfall.CATALOG_EXHAUSTED if short else Shortfall.NONE)
+def _labels(candidates: Sequence[Candidate]) -> Labels:
+    return np.array([one.label for one in candidates], np.int64)
 
 
 def _explained(
-    generation: Generation, query: Query, recommendations: Sequence[Recommendation], labels: Sequence[int]
+    generation: Generation,
+    query: Query,
+    recommendations: Sequence[Recommendation],
+    labels: Labels,
+    parts: Sequence[Part],
 ) -> list[Recommendation]:
-    """Add what each score is the sum of: coefficient * dot(e_i, v(c)) by event."""
-    if not query.terms:
-        return [replace(r, contributions=[Contribution("", "", r.score, "query")]) for r in recommendations]
+    """Add what each score is the sum of: coefficient * dot(e_i, v(c)) by event, and the parts beside."""
     items = generation.index.vectors(labels).astype(np.float64)
-    events = np.stack([term.vector for term in query.terms]).astype(np.float64)
-    coefficients = np.array([term.coefficient for term in query.terms])
-    values = (events @ items.T) * coefficients[:, np.newaxis]  # (events, items)
+    terms = query.terms or [Term(None, 1.0, query.vector)]
+    vectors = np.stack([term.vector for term in terms]).astype(np.float64)
+    coefficients = np.array([term.coefficient for term in terms])
+    values = (vectors @ items.T) * coefficients[:, np.newaxis]  # (terms, items)
+    without_event = "history" if query.terms else "query"
     return [
-        replace(recommendation, contributions=_by_event(query.terms, values[:, column].tolist()))
-        for column, recommendation in enumerate(recommendations)
+        replace(
+            recommendation,
+            contributions=[
+                *(
+                    _of_term(term, value, without_event)
+                    for term, value in zip(terms, values[:, column].tolist(), strict=True)
+                ),
+                *_of_parts(parts, label),
+            ],
+        )
+        for column, (recommendation, label) in enumerate(zip(recommendations, labels.tolist(), strict=True))
     ]
 
 
-def _by_event(terms: Sequence[Term], values: Sequence[float]) -> list[Contribution]:
-    return [
-        Contribution(term.event.event_id, term.event.item_id or "", value, "event")
-        for term, value in zip(terms, values, strict=True)
-    ]
+def _of_term(term: Term, value: float, without_event: str) -> Contribution:
+    if term.event is None:
+        return Contribution("", "", value, without_event)
+    return Contribution(term.event.event_id, term.event.item_id or "", value, "event")
+
+
+def _of_parts(parts: Sequence[Part], label: int) -> list[Contribution]:
+    return [Contribution("", "", float(part.values[label]), part.name) for part in parts if part.values[label]]

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from recwire_server.event import Event
+from recwire_server.filter import Boost, Filter
 from recwire_server.item import Item
 from recwire_server.vector import Vector
+
+NO_FILTER = Filter()
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Options:
     exact: bool = False
     include_items: bool = False
     min_score: float | None = None
+    filter: Filter = NO_FILTER
+    item_ids: frozenset[str] | None = None
+    boosts: tuple[Boost, ...] = ()
+    diversity: float = 0.0
+    rotation_ns: int = 0
 
 
 class Strategy(Enum):
@@ -81,7 +89,8 @@ class Shortfall(Enum):
 
 @dataclass(frozen=True)
 class Contribution:
-    """A part of a score: of an event ("event"), of the target itself ("query"), or of what is popular ("prior")."""
+    """A part of a score: of an event ("event"), of the older events together ("history"), of the target itself
+    ("query"), of what is popular ("prior") or new ("recency"), or of a business rule ("boost")."""
 
     event_id: str
     item_id: str

@@ -2,19 +2,20 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from math import inf
 
-from recwire_server import history, ranking
 from recwire_server.catalogue import Catalogue
+from recwire_server.clock import Clock
 from recwire_server.encoder import Embedding, LongText, Priority, Purpose
 from recwire_server.encoder.embedder import Embedder
 from recwire_server.errors import NotFoundError, PreconditionError
 from recwire_server.event import Event
-from recwire_server.popularity import Popularity
-from recwire_server.ranking import Query, Ranking
+from recwire_server.history import History
+from recwire_server.keyed_lock import KeyedLocks
+from recwire_server.ranking import Query, Ranker, Ranking
 from recwire_server.recommendation import (
     Answer,
     ItemTarget,
@@ -27,11 +28,10 @@ from recwire_server.recommendation import (
     UserTarget,
     VectorTarget,
 )
-from recwire_server.user import Users, UserState, seen_item_ids
+from recwire_server.served import ServedHistory
+from recwire_server.text import clean
+from recwire_server.user import Users, seen_item_ids
 from recwire_server.vector import Vector
-
-Clock = Callable[[], int]
-"""Returns nanoseconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -44,32 +44,28 @@ class Update:
     pending_item_ids: Sequence[str]
 
 
-@dataclass(frozen=True)
-class UserSummary:
-    """A user's state. events: oldest first; vector: (dim,) float32; pending_item_ids: not in the catalogue yet."""
-
-    revision: int
-    events: Sequence[Event]
-    seen_count: int
-    vector: Vector
-    pending_item_ids: frozenset[str]
-
-
 class Recommender:
-    """Embeds texts, records events, and recommends. Knows nothing of protobuf or SQL. Belongs to the event loop."""
+    """Embeds texts, records events, and recommends. Knows nothing of protobuf or SQL. Belongs to the event loop.
+
+    turns: by user, of those who change what is stored.
+    """
 
     def __init__(
         self,
         embedder: Embedder,
         catalogue: Catalogue,
         users: Users,
-        popularity: Popularity,
+        served: ServedHistory,
+        turns: KeyedLocks,
+        ranker: Ranker,
         clock: Clock = time.time_ns,
     ) -> None:
         self._embedder = embedder
         self._catalogue = catalogue
         self._users = users
-        self._popularity = popularity
+        self._ranker = ranker
+        self._served = served
+        self._turns = turns
         self._clock = clock
 
     async def embed(
@@ -86,9 +82,11 @@ class Recommender:
     async def update_user(self, user_id: str, events: Sequence[Event], deadline_s: float = inf) -> Update:
         """Record a user's events in order, all or none; durable and in the next answer once this returns.
 
-        deadline_s: when texts have to be embedded, see Embedder.embed; if they are not, no event is recorded.
+        Calls on one user take effect in the order in which they were begun. deadline_s: when texts have to be embedded,
+        see Embedder.embed; if they are not, no event is recorded.
         """
-        appended = await self._users.append(user_id, await self._embedded(events, deadline_s))
+        async with self._turns.held(user_id):  # a text takes longer to embed than the next call's item
+            appended = await self._users.append(user_id, await self._embedded(events, deadline_s))
         state = await self._users.state(user_id)
         new_event_ids = {event.event_id for event in appended}
         return Update(
@@ -108,15 +106,15 @@ class Recommender:
         match target:
             case UserTarget(user_id, min_revision):
                 await self._wait_for(min_revision, timeout_s)
-                state = await self._users.state(user_id)
-                revision = state.revision
-                ranked = self._rank_history(state.events, options, state)
+                revision, ranked = await self._rank_user(user_id, options)
             case SessionTarget(events):
-                ranked = self._rank_history(await self._embedded(events, deadline_s), options)
+                embedded = await self._embedded(events, deadline_s)
+                in_order = sorted(_without(embedded, options.ignore_event_ids), key=lambda event: event.place)
+                ranked = self._rank_history(self._users.history(in_order), seen_item_ids(in_order), set(), options)
             case ItemTarget(item_id):
                 ranked = self._rank_vector(self._item_vector(item_id), {item_id}, options)
             case TextTarget(text):
-                (embedding,) = await self._embedder.embed([text], Purpose.QUERY, deadline_s=deadline_s)
+                (embedding,) = await self._embedder.embed([clean(text)], Purpose.QUERY, deadline_s=deadline_s)
                 ranked = self._rank_vector(self._mapped(embedding.vector), set(), options)
             case VectorTarget(vector):
                 ranked = self._rank_vector(self._mapped(vector), set(), options)
@@ -130,26 +128,6 @@ class Recommender:
             shortfall=ranked.shortfall,
         )
 
-    async def user(self, user_id: str) -> UserSummary:
-        """Return a user's state; raises NotFoundError for a user without events."""
-        state = await self._users.state(user_id)
-        if not state.events:
-            raise _unknown_user(user_id)
-        return UserSummary(
-            revision=state.revision,
-            events=tuple(state.events),
-            seen_count=len(state.seen_item_ids),
-            vector=state.vector.value.astype("float32"),
-            pending_item_ids=frozenset(self._pending(state.events)),
-        )
-
-    async def delete_user(self, user_id: str) -> int:
-        """Erase a user; return how many events went. Raises NotFoundError for a user without events."""
-        erased = await self._users.delete(user_id)
-        if not erased:
-            raise _unknown_user(user_id)
-        return len(erased)
-
     async def _wait_for(self, min_revision: int, timeout_s: float) -> None:
         if not await self._users.wait_for(min_revision, timeout_s):
             raise PreconditionError(
@@ -159,26 +137,44 @@ class Recommender:
                 " deployment",
             )
 
-    def _rank_history(self, events: Sequence[Event], options: Options, state: UserState | None = None) -> Ranking:
-        """Rank for someone with these events; `state` has their vector already."""
-        vector_of, decay = self._users.vector_of, self._users.decay
+    async def _rank_user(self, user_id: str, options: Options) -> tuple[int, Ranking]:
+        """Return the user's revision, and what to show."""
+        state = await self._users.state(user_id)
+        revision, history, seen = state.revision, state.history, state.seen_item_ids
         if options.ignore_event_ids:
-            events = [event for event in events if event.event_id not in options.ignore_event_ids]
-            state = None
-        dim = self._catalogue.generation.index.dim
-        vector = history.fold(events, vector_of, dim, decay) if state is None else state.vector
-        excluded: AbstractSet[str] = options.exclude_item_ids
+            if history.older_event_count:
+                stored = await self._users.stored(user_id)
+                revision, events = stored.revision, stored.events
+            else:
+                events = history.events
+            events = _without(events, options.ignore_event_ids)
+            history, seen = self._users.history(events), seen_item_ids(events)
+        now_ns = self._clock()
+        rotated = set()
+        if options.rotation_ns:
+            rotated = self._served.since(user_id, now_ns - options.rotation_ns)
+        ranking = self._rank_history(history, seen, rotated, options)
+        if not options.ignore_event_ids:  # a question, of which nothing is shown
+            self._served.add(user_id, [one.item_id for one in ranking.recommendations], now_ns)
+        return revision, ranking
+
+    def _rank_history(
+        self, history: History, seen: AbstractSet[str], rotated: AbstractSet[str], options: Options
+    ) -> Ranking:
+        """Rank for someone with this history; rotated: what is left out for having been served lately."""
+        generation = self._catalogue.generation
+        excluded: AbstractSet[str] = options.exclude_item_ids | rotated
         if options.exclude_seen:
-            excluded = excluded | (seen_item_ids(events) if state is None else state.seen_item_ids)
-        if vector.is_zero:
-            return ranking.cold(self._catalogue.generation, self._popularity, excluded, options, self._clock())
-        terms = history.terms(events, vector_of, decay) if options.explain else ()
-        query = Query(vector.value, terms, Strategy.PERSONALIZED, excluded)
-        return ranking.nearest(self._catalogue.generation, query, options, self._clock())
+            excluded = excluded | seen
+        if history.vector.is_zero:
+            return self._ranker.cold(generation, excluded, options, self._clock())
+        terms = history.terms() if options.explain else ()
+        query = Query(history.vector.value, terms, Strategy.PERSONALIZED, excluded)
+        return self._ranker.nearest(generation, query, options, self._clock())
 
     def _rank_vector(self, vector: Vector, excluded: set[str], options: Options) -> Ranking:
         query = Query(vector.astype("float64"), (), Strategy.SIMILAR, excluded | options.exclude_item_ids)
-        return ranking.nearest(self._catalogue.generation, query, options, self._clock())
+        return self._ranker.nearest(self._catalogue.generation, query, options, self._clock())
 
     def _item_vector(self, item_id: str) -> Vector:
         generation = self._catalogue.generation
@@ -192,7 +188,7 @@ class Recommender:
 
     async def _embedded(self, events: Sequence[Event], deadline_s: float) -> list[Event]:
         """Return the events with the embeddings of their texts."""
-        texts = [event.text for event in events if event.text is not None]
+        texts = [clean(event.text) for event in events if event.text is not None]
         embeddings = iter(await self._embedder.embed(texts, Purpose.QUERY, deadline_s=deadline_s))
         return [event if event.text is None else replace(event, vector=next(embeddings).vector) for event in events]
 
@@ -205,6 +201,10 @@ class Recommender:
     async def _with_items(self, recommendations: Sequence[Recommendation]) -> list[Recommendation]:
         items = await self._catalogue.items([recommendation.item_id for recommendation in recommendations])
         return [replace(recommendation, item=items.get(recommendation.item_id)) for recommendation in recommendations]
+
+
+def _without(events: Sequence[Event], event_ids: AbstractSet[str]) -> list[Event]:
+    return [event for event in events if event.event_id not in event_ids]
 
 
 def _duplicates(events: Sequence[Event], new_event_ids: set[str]) -> list[str]:
@@ -223,7 +223,3 @@ def _recommendation_id(target: Target, revision: int, recommendations: Sequence[
     subject = target if isinstance(target, UserTarget | ItemTarget | TextTarget) else type(target).__name__
     content = repr((subject, revision, [(r.item_id, r.score) for r in recommendations]))
     return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
-
-
-def _unknown_user(user_id: str) -> NotFoundError:
-    return NotFoundError("user", user_id, f"user {user_id!r} has no events")

@@ -2,15 +2,15 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from recwire_server.catalogue import Catalogue
 from recwire_server.event import Event
-from recwire_server.history import UserVector, fold
+from recwire_server.history import History, HistoryRules
+from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.popularity import Popularity
-from recwire_server.store import Store
+from recwire_server.store import Forgotten, Store, StoredUser
 from recwire_server.task import TaskKeeper
 from recwire_server.vector import Vector
 from recwire_server.vector_space import VectorSpace
@@ -20,19 +20,26 @@ from recwire_server.vector_space import VectorSpace
 class UserState:
     """A user as the server holds it: the events, and the vector that they make, a cache.
 
-    space, catalog_revision: what the vector was made with. Belongs to the event loop.
+    revision: of the last change; 0: no events. space, catalog_revision: what the vector was made with. seen_item_ids:
+    the items of all events, those too that count only in a sum. Belongs to the event loop.
     """
 
-    events: list[Event]
-    vector: UserVector
+    history: History
+    revision: int
+    seen_item_ids: set[str]
     space: VectorSpace
     catalog_revision: int
-    seen_item_ids: set[str]
+    counted_size: int = 0  # as the bound on what is cached knows it
 
     @property
-    def revision(self) -> int:
-        """The revision of the newest event; 0: none."""
-        return self.events[-1].revision if self.events else 0
+    def event_count(self) -> int:
+        """How many events the user has."""
+        return self.history.older_event_count + len(self.history)
+
+    @property
+    def size(self) -> int:
+        """What it counts against the bound on what is cached: its events, and one for itself."""
+        return 1 + len(self.history)
 
 
 def seen_item_ids(events: Iterable[Event]) -> set[str]:
@@ -43,7 +50,7 @@ def seen_item_ids(events: Iterable[Event]) -> set[str]:
 class Users:
     """Records events and returns users' states. What it acknowledges is durable, counted, and in the next state.
 
-    decay: see `history.fold`. max_cached_events: how many events are held in memory over all users (about 1 KB each;
+    rules: how events count. max_cached_events: how many events are held in memory over all users (about 1 KB each;
     those on texts hold a vector, 2.5 KB at 384 dimensions; a user counts as one more); users not asked for lately are
     read again when they are.
     """
@@ -54,21 +61,21 @@ class Users:
         catalogue: Catalogue,
         popularity: Popularity,
         tasks: TaskKeeper,
+        rules: HistoryRules,
         *,
         dim: int,
-        decay: float,
         max_cached_events: int,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._popularity = popularity
         self._tasks = tasks
+        self._rules = rules
         self._dim = dim
-        self._decay = decay
         self._max_cached_events = max_cached_events
         self._cache: OrderedDict[str, UserState] = OrderedDict()  # the last asked for is last
         self._cached_count = 0
-        self._locks: dict[str, _UserLock] = {}
+        self._locks = KeyedLocks()
         self._revision = 0
         self._advanced = asyncio.Condition()
 
@@ -77,9 +84,9 @@ class Users:
         self._revision = await self._store.last_event_revision()
 
     @property
-    def decay(self) -> float:
-        """What earlier events keep at each further one."""
-        return self._decay
+    def rules(self) -> HistoryRules:
+        """How events count."""
+        return self._rules
 
     async def append(self, user_id: str, events: Sequence[Event]) -> list[Event]:
         """Record a user's events in order, all or none; return those that were new, with their revisions.
@@ -95,17 +102,47 @@ class Users:
     async def state(self, user_id: str) -> UserState:
         """Return the user's state as of now: no events for an unknown user. Do not keep it across an await."""
         state = self._cache.get(user_id)
-        if state is None:
-            async with self._locked(user_id):
-                state = await self._load(user_id)
-        else:
-            self._cache.move_to_end(user_id)
-        self._refresh(state)
+        if state is None or self._is_stale(state):
+            async with self._locks.held(user_id):
+                return await self._load(user_id)
+        self._cache.move_to_end(user_id)
         return state
+
+    async def stored(self, user_id: str) -> StoredUser:
+        """Return all events that are stored of a user, those too that count only in a sum."""
+        return await self._store.user(user_id)
+
+    async def newest_events(self, user_id: str, before_revision: int, count: int) -> list[Event]:
+        """Return at most `count` of a user's events with revisions below one, the last recorded first."""
+        return await self._store.newest_events(user_id, before_revision, count)
+
+    async def forget(self, user_id: str, event_ids: Sequence[str]) -> Forgotten:
+        """Take events back: all is as though they had not happened. Unknown ids are passed over; of an unknown user
+        the revision is 0. Once begun, it is finished even if the caller goes away."""
+        return await self._tasks.run(self._forget(user_id, event_ids))
 
     async def delete(self, user_id: str) -> list[Event]:
         """Erase a user; return the events that went, none for an unknown user."""
         return await self._tasks.run(self._delete(user_id))
+
+    async def is_as_replayed(self, user_id: str) -> bool:
+        """Return whether the state is, to the last bit, what the stored events make when they are replayed."""
+        async with self._locks.held(user_id):
+            state = await self._load(user_id)
+            stored = await self._store.user(user_id)
+            if self._is_stale(state):
+                state = await self._load(user_id)
+            replayed = self._state(stored)
+            return (state.history.vector, state.revision, state.seen_item_ids, _places(state)) == (
+                replayed.history.vector,
+                replayed.revision,
+                replayed.seen_item_ids,
+                _places(replayed),
+            )
+
+    async def user_ids(self, after_user_id: str, count: int) -> list[str]:
+        """Return at most `count` users with ids past one, in the order of the ids' UTF-8 bytes."""
+        return await self._store.user_ids(after_user_id, count)
 
     async def wait_for(self, revision: int, timeout_s: float) -> bool:
         """Wait until everything up to this revision is in the states; return whether it came to that in time."""
@@ -126,27 +163,51 @@ class Users:
         assert event.vector is not None, "an event on a text is recorded with its embedding"
         return generation.space.map_one(event.vector)
 
+    def history(self, events: Iterable[Event]) -> History:
+        """Return the history of these events, in the order of their places, as it counts now."""
+        return History(self._rules, self.vector_of, self._dim, events)
+
     async def _append(self, user_id: str, events: Sequence[Event]) -> list[Event]:
-        async with self._locked(user_id):
+        async with self._locks.held(user_id):
             state = await self._load(user_id)
             appended = await self._store.append_events(user_id, events)
-            self._refresh(state)
-            for event in appended:
-                self._apply(state, event)
-            self._count_cached(len(appended))
-            self._popularity.add(appended)
+            if appended:
+                await self._extend(user_id, state, appended)
+                self._popularity.add(appended)
         if appended:
             await self._advance(appended[-1].revision)
         return appended
 
+    async def _extend(self, user_id: str, state: UserState, appended: Sequence[Event]) -> None:
+        """Let a cached state have events that are stored."""
+        in_order = sorted(appended, key=lambda event: event.place)
+        if self._is_stale(state) or not state.history.is_next(in_order[0]):
+            await self._make_anew(user_id, state)
+            return
+        for event in in_order:
+            state.history.append(event)
+        state.seen_item_ids |= seen_item_ids(appended)
+        state.revision = appended[-1].revision
+        self._count_cached(state)
+
+    async def _forget(self, user_id: str, event_ids: Sequence[str]) -> Forgotten:
+        async with self._locks.held(user_id):
+            forgotten = await self._store.forget_events(user_id, event_ids)
+            if not forgotten.events:
+                return forgotten
+            self._popularity.remove(forgotten.events)
+            self._drop(user_id)
+            await self._load(user_id)
+        await self._advance(forgotten.revision)
+        return forgotten
+
     async def _delete(self, user_id: str) -> list[Event]:
-        async with self._locked(user_id):
-            state = await self._load(user_id)
+        async with self._locks.held(user_id):
+            stored = await self._store.user(user_id)
             await self._store.delete_user(user_id)
-            del self._cache[user_id]
-            self._count_cached(-_size(state))
-            self._popularity.remove(state.events)
-        return state.events
+            self._drop(user_id)
+            self._popularity.remove(stored.events)
+        return stored.events
 
     async def _advance(self, revision: int) -> None:
         if revision > self._revision:
@@ -155,70 +216,58 @@ class Users:
                 self._advanced.notify_all()
 
     async def _load(self, user_id: str) -> UserState:
-        """Return the cached state, or read it; called with the user's lock."""
+        """Return the cached state, as of now, or read it; called with the user's lock."""
         if (state := self._cache.get(user_id)) is None:
-            events = await self._store.events(user_id)
-            state = self._fold(events)
-            self._cache[user_id] = state
-            self._count_cached(_size(state))
+            state = self._cache[user_id] = self._state(await self._store.user(user_id))
+            self._count_cached(state)
+        elif self._is_stale(state):
+            await self._make_anew(user_id, state)
         self._cache.move_to_end(user_id)
         return state
 
-    def _fold(self, events: list[Event]) -> UserState:
-        vector = fold(events, self.vector_of, self._dim, self._decay)
-        space, revision = self._catalogue.generation.space, self._catalogue.revision
-        return UserState(events, vector, space, revision, seen_item_ids(events))
+    async def _make_anew(self, user_id: str, state: UserState) -> None:
+        """Bring a cached state up to what is stored and how it counts now; called with the user's lock."""
+        made = self._state(await self._store.user(user_id))
+        state.history, state.revision, state.seen_item_ids = made.history, made.revision, made.seen_item_ids
+        state.space, state.catalog_revision = made.space, made.catalog_revision
+        self._count_cached(state)
 
-    def _refresh(self, state: UserState) -> None:
-        """Make the vector anew if an item of the history, or the vector space, has changed since it was made."""
+    def _state(self, stored: StoredUser) -> UserState:
+        return UserState(
+            self.history(stored.events),
+            stored.revision,
+            seen_item_ids(stored.events),
+            self._catalogue.generation.space,
+            self._catalogue.revision,
+        )
+
+    def _is_stale(self, state: UserState) -> bool:
+        """Return whether an item of the history, or the vector space, has changed since the vector was made."""
         generation, revision = self._catalogue.generation, self._catalogue.revision
-        if state.space is generation.space and state.catalog_revision == revision:
-            return
-        changed = any(generation.revision(item_id) > state.catalog_revision for item_id in state.seen_item_ids)
-        if changed or state.space is not generation.space:
-            state.vector = fold(state.events, self.vector_of, self._dim, self._decay)
-        state.space, state.catalog_revision = generation.space, revision
+        if state.space is not generation.space:
+            return True
+        if state.catalog_revision == revision:
+            return False
+        if any(generation.revision(item_id) > state.catalog_revision for item_id in state.seen_item_ids):
+            return True
+        state.catalog_revision = revision
+        return False
 
-    def _apply(self, state: UserState, event: Event) -> None:
-        state.events.append(event)
-        if event.item_id is not None:
-            state.seen_item_ids.add(event.item_id)
-        vector = self.vector_of(event)
-        if vector is not None and event.effective_weight:
-            state.vector = state.vector.moved(event.effective_weight, vector, self._decay)
-
-    def _count_cached(self, change: int) -> None:
+    def _count_cached(self, state: UserState) -> None:
         """Keep what is cached within its bound, by letting go of the users not asked for the longest."""
-        self._cached_count += change
+        self._cached_count += state.size - state.counted_size
+        state.counted_size = state.size
         while self._cached_count > self._max_cached_events:
-            user_id, state = next(iter(self._cache.items()))
+            user_id = next(iter(self._cache))
             if user_id in self._locks:  # in use: a later call lets go of it
                 break
-            del self._cache[user_id]
-            self._cached_count -= _size(state)
+            self._drop(user_id)
 
-    @asynccontextmanager
-    async def _locked(self, user_id: str) -> AsyncIterator[None]:
-        """Let one call at a time load or change a user."""
-        lock = self._locks.setdefault(user_id, _UserLock())
-        lock.user_count += 1
-        try:
-            async with lock.lock:
-                yield
-        finally:
-            lock.user_count -= 1
-            if not lock.user_count:
-                del self._locks[user_id]
+    def _drop(self, user_id: str) -> None:
+        state = self._cache.pop(user_id, None)
+        if state is not None:
+            self._cached_count -= state.counted_size
 
 
-def _size(state: UserState) -> int:
-    """Return what a state counts against the bound: its events, and one for itself."""
-    return 1 + len(state.events)
-
-
-class _UserLock:
-    """A user's lock, and how many calls hold it or wait for it."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.user_count = 0
+def _places(state: UserState) -> list[tuple[int, int]]:
+    return [event.place for event in state.history.events]

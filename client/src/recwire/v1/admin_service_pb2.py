@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from recwire.v1 import model_pb2 as recwire_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erecwire/v1/admin_service.proto\x12\nrecwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16recwire/v1/model.proto\"\x16\n\x14GetServerInfoRequest\"\x89\x03\n\x15GetServerInfoResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\'\n\x05model\x18\x02 \x01(\x0b\x32\x18.recwire.v1.ModelVersion\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nitem_count\x18\x04 \x01(\x04\x12\x12\n\nuser_count\x18\x05 \x01(\x04\x12\x18\n\x10index_generation\x18\x06 \x01(\x04\x12\x15\n\rrecall_target\x18\x07 \x01(\x01\x12\x17\n\x0fmeasured_recall\x18\x08 \x01(\x01\x12\x11\n\tef_search\x18\t \x01(\r\x12\x14\n\x0cvector_space\x18\n \x01(\t\x12\x18\n\x10\x63\x61talog_revision\x18\x0b \x01(\x03\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0f\x65mbedding_cache\x18\r \x01(\x0b\x32\x1e.recwire.v1.EmbeddingCacheInfo\"|\n\x12\x45mbeddingCacheInfo\x12\x11\n\thit_count\x18\x01 \x01(\x04\x12\x12\n\nmiss_count\x18\x02 \x01(\x04\x12\x16\n\x0e\x65viction_count\x18\x03 \x01(\x04\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x04\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x32i\n\x0c\x41\x64minService\x12Y\n\rGetServerInfo\x12 .recwire.v1.GetServerInfoRequest\x1a!.recwire.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erecwire/v1/admin_service.proto\x12\nrecwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16recwire/v1/model.proto\"\x13\n\x11\x43heckUsersRequest\"G\n\x12\x43heckUsersResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x04\x12\x1a\n\x12\x64iffering_user_ids\x18\x02 \x03(\t\"\x16\n\x14GetServerInfoRequest\"\x89\x03\n\x15GetServerInfoResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\'\n\x05model\x18\x02 \x01(\x0b\x32\x18.recwire.v1.ModelVersion\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nitem_count\x18\x04 \x01(\x04\x12\x12\n\nuser_count\x18\x05 \x01(\x04\x12\x18\n\x10index_generation\x18\x06 \x01(\x04\x12\x15\n\rrecall_target\x18\x07 \x01(\x01\x12\x17\n\x0fmeasured_recall\x18\x08 \x01(\x01\x12\x11\n\tef_search\x18\t \x01(\r\x12\x14\n\x0cvector_space\x18\n \x01(\t\x12\x18\n\x10\x63\x61talog_revision\x18\x0b \x01(\x03\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0f\x65mbedding_cache\x18\r \x01(\x0b\x32\x1e.recwire.v1.EmbeddingCacheInfo\"|\n\x12\x45mbeddingCacheInfo\x12\x11\n\thit_count\x18\x01 \x01(\x04\x12\x12\n\nmiss_count\x18\x02 \x01(\x04\x12\x16\n\x0e\x65viction_count\x18\x03 \x01(\x04\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x04\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x32\xbd\x01\n\x0c\x41\x64minService\x12Y\n\rGetServerInfo\x12 .recwire.v1.GetServerInfoRequest\x1a!.recwire.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x12R\n\nCheckUsers\x12\x1d.recwire.v1.CheckUsersRequest\x1a\x1e.recwire.v1.CheckUsersResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['GetServerInfo']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['GetServerInfo']._serialized_options = b'\220\002\001'
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=103
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=125
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=128
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=521
-  _globals['_EMBEDDINGCACHEINFO']._serialized_start=523
-  _globals['_EMBEDDINGCACHEINFO']._serialized_end=647
-  _globals['_ADMINSERVICE']._serialized_start=649
-  _globals['_ADMINSERVICE']._serialized_end=754
+  _globals['_ADMINSERVICE'].methods_by_name['CheckUsers']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['CheckUsers']._serialized_options = b'\220\002\001'
+  _globals['_CHECKUSERSREQUEST']._serialized_start=103
+  _globals['_CHECKUSERSREQUEST']._serialized_end=122
+  _globals['_CHECKUSERSRESPONSE']._serialized_start=124
+  _globals['_CHECKUSERSRESPONSE']._serialized_end=195
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=197
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=219
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=222
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=615
+  _globals['_EMBEDDINGCACHEINFO']._serialized_start=617
+  _globals['_EMBEDDINGCACHEINFO']._serialized_end=741
+  _globals['_ADMINSERVICE']._serialized_start=744
+  _globals['_ADMINSERVICE']._serialized_end=933
 # @@protoc_insertion_point(module_scope)

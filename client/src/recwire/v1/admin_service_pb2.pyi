@@ -2,12 +2,25 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from recwire.v1 import model_pb2 as _model_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class CheckUsersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CheckUsersResponse(_message.Message):
+    __slots__ = ("checked_count", "differing_user_ids")
+    CHECKED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DIFFERING_USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    checked_count: int
+    differing_user_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, checked_count: _Optional[int] = ..., differing_user_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()

@@ -40,6 +40,11 @@ class AdminServiceStub(object):
                 request_serializer=recwire_dot_v1_dot_admin__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=recwire_dot_v1_dot_admin__service__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.CheckUsers = channel.unary_stream(
+                '/recwire.v1.AdminService/CheckUsers',
+                request_serializer=recwire_dot_v1_dot_admin__service__pb2.CheckUsersRequest.SerializeToString,
+                response_deserializer=recwire_dot_v1_dot_admin__service__pb2.CheckUsersResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -53,6 +58,14 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckUsers(self, request, context):
+        """Compares each user's live state with what the stored events make when they are replayed, to the last bit. Takes a
+        while, beside other calls; progress comes back as it goes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +73,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=recwire_dot_v1_dot_admin__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=recwire_dot_v1_dot_admin__service__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'CheckUsers': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckUsers,
+                    request_deserializer=recwire_dot_v1_dot_admin__service__pb2.CheckUsersRequest.FromString,
+                    response_serializer=recwire_dot_v1_dot_admin__service__pb2.CheckUsersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +108,33 @@ class AdminService(object):
             '/recwire.v1.AdminService/GetServerInfo',
             recwire_dot_v1_dot_admin__service__pb2.GetServerInfoRequest.SerializeToString,
             recwire_dot_v1_dot_admin__service__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/recwire.v1.AdminService/CheckUsers',
+            recwire_dot_v1_dot_admin__service__pb2.CheckUsersRequest.SerializeToString,
+            recwire_dot_v1_dot_admin__service__pb2.CheckUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

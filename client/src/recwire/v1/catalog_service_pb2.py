@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from recwire.v1 import item_pb2 as recwire_dot_v1_dot_item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n recwire/v1/catalog_service.proto\x12\nrecwire.v1\x1a\x15recwire/v1/item.proto\"5\n\x12UpsertItemsRequest\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.recwire.v1.Item\"G\n\x13UpsertItemsResponse\x12\x16\n\x0eupserted_count\x18\x01 \x01(\r\x12\x18\n\x10\x63\x61talog_revision\x18\x02 \x01(\x03\"5\n\x12ImportItemsRequest\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.recwire.v1.Item\"n\n\x13ImportItemsResponse\x12\x16\n\x0eimported_count\x18\x01 \x01(\x04\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.recwire.v1.ItemError\x12\x18\n\x10\x63\x61talog_revision\x18\x03 \x01(\x03\"<\n\tItemError\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"&\n\x12\x44\x65leteItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"F\n\x13\x44\x65leteItemsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\r\x12\x18\n\x10\x63\x61talog_revision\x18\x02 \x01(\x03\"!\n\x0eGetItemRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"1\n\x0fGetItemResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.recwire.v1.Item\"9\n\x10ListItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x11ListItemsResponse\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.recwire.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xab\x03\n\x0e\x43\x61talogService\x12S\n\x0bUpsertItems\x12\x1e.recwire.v1.UpsertItemsRequest\x1a\x1f.recwire.v1.UpsertItemsResponse\"\x03\x90\x02\x02\x12W\n\x0bImportItems\x12\x1e.recwire.v1.ImportItemsRequest\x1a\x1f.recwire.v1.ImportItemsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12S\n\x0b\x44\x65leteItems\x12\x1e.recwire.v1.DeleteItemsRequest\x1a\x1f.recwire.v1.DeleteItemsResponse\"\x03\x90\x02\x02\x12G\n\x07GetItem\x12\x1a.recwire.v1.GetItemRequest\x1a\x1b.recwire.v1.GetItemResponse\"\x03\x90\x02\x01\x12M\n\tListItems\x12\x1c.recwire.v1.ListItemsRequest\x1a\x1d.recwire.v1.ListItemsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n recwire/v1/catalog_service.proto\x12\nrecwire.v1\x1a\x15recwire/v1/item.proto\"5\n\x12UpsertItemsRequest\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.recwire.v1.Item\"v\n\x13UpsertItemsResponse\x12\x16\n\x0eupserted_count\x18\x01 \x01(\r\x12\x18\n\x10\x63\x61talog_revision\x18\x02 \x01(\x03\x12-\n\nduplicates\x18\x03 \x03(\x0b\x32\x19.recwire.v1.DuplicateItem\";\n\rDuplicateItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x19\n\x11same_text_item_id\x18\x02 \x01(\t\"5\n\x12ImportItemsRequest\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.recwire.v1.Item\"\x9d\x01\n\x13ImportItemsResponse\x12\x16\n\x0eimported_count\x18\x01 \x01(\x04\x12%\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x15.recwire.v1.ItemError\x12\x18\n\x10\x63\x61talog_revision\x18\x03 \x01(\x03\x12-\n\nduplicates\x18\x04 \x03(\x0b\x32\x19.recwire.v1.DuplicateItem\"<\n\tItemError\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"&\n\x12\x44\x65leteItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"F\n\x13\x44\x65leteItemsResponse\x12\x15\n\rdeleted_count\x18\x01 \x01(\r\x12\x18\n\x10\x63\x61talog_revision\x18\x02 \x01(\x03\"!\n\x0eGetItemRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\t\"1\n\x0fGetItemResponse\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.recwire.v1.Item\"9\n\x10ListItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"M\n\x11ListItemsResponse\x12\x1f\n\x05items\x18\x01 \x03(\x0b\x32\x10.recwire.v1.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xab\x03\n\x0e\x43\x61talogService\x12S\n\x0bUpsertItems\x12\x1e.recwire.v1.UpsertItemsRequest\x1a\x1f.recwire.v1.UpsertItemsResponse\"\x03\x90\x02\x02\x12W\n\x0bImportItems\x12\x1e.recwire.v1.ImportItemsRequest\x1a\x1f.recwire.v1.ImportItemsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12S\n\x0b\x44\x65leteItems\x12\x1e.recwire.v1.DeleteItemsRequest\x1a\x1f.recwire.v1.DeleteItemsResponse\"\x03\x90\x02\x02\x12G\n\x07GetItem\x12\x1a.recwire.v1.GetItemRequest\x1a\x1b.recwire.v1.GetItemResponse\"\x03\x90\x02\x01\x12M\n\tListItems\x12\x1c.recwire.v1.ListItemsRequest\x1a\x1d.recwire.v1.ListItemsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,25 +45,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPSERTITEMSREQUEST']._serialized_start=71
   _globals['_UPSERTITEMSREQUEST']._serialized_end=124
   _globals['_UPSERTITEMSRESPONSE']._serialized_start=126
-  _globals['_UPSERTITEMSRESPONSE']._serialized_end=197
-  _globals['_IMPORTITEMSREQUEST']._serialized_start=199
-  _globals['_IMPORTITEMSREQUEST']._serialized_end=252
-  _globals['_IMPORTITEMSRESPONSE']._serialized_start=254
-  _globals['_IMPORTITEMSRESPONSE']._serialized_end=364
-  _globals['_ITEMERROR']._serialized_start=366
-  _globals['_ITEMERROR']._serialized_end=426
-  _globals['_DELETEITEMSREQUEST']._serialized_start=428
-  _globals['_DELETEITEMSREQUEST']._serialized_end=466
-  _globals['_DELETEITEMSRESPONSE']._serialized_start=468
-  _globals['_DELETEITEMSRESPONSE']._serialized_end=538
-  _globals['_GETITEMREQUEST']._serialized_start=540
-  _globals['_GETITEMREQUEST']._serialized_end=573
-  _globals['_GETITEMRESPONSE']._serialized_start=575
-  _globals['_GETITEMRESPONSE']._serialized_end=624
-  _globals['_LISTITEMSREQUEST']._serialized_start=626
-  _globals['_LISTITEMSREQUEST']._serialized_end=683
-  _globals['_LISTITEMSRESPONSE']._serialized_start=685
-  _globals['_LISTITEMSRESPONSE']._serialized_end=762
-  _globals['_CATALOGSERVICE']._serialized_start=765
-  _globals['_CATALOGSERVICE']._serialized_end=1192
+  _globals['_UPSERTITEMSRESPONSE']._serialized_end=244
+  _globals['_DUPLICATEITEM']._serialized_start=246
+  _globals['_DUPLICATEITEM']._serialized_end=305
+  _globals['_IMPORTITEMSREQUEST']._serialized_start=307
+  _globals['_IMPORTITEMSREQUEST']._serialized_end=360
+  _globals['_IMPORTITEMSRESPONSE']._serialized_start=363
+  _globals['_IMPORTITEMSRESPONSE']._serialized_end=520
+  _globals['_ITEMERROR']._serialized_start=522
+  _globals['_ITEMERROR']._serialized_end=582
+  _globals['_DELETEITEMSREQUEST']._serialized_start=584
+  _globals['_DELETEITEMSREQUEST']._serialized_end=622
+  _globals['_DELETEITEMSRESPONSE']._serialized_start=624
+  _globals['_DELETEITEMSRESPONSE']._serialized_end=694
+  _globals['_GETITEMREQUEST']._serialized_start=696
+  _globals['_GETITEMREQUEST']._serialized_end=729
+  _globals['_GETITEMRESPONSE']._serialized_start=731
+  _globals['_GETITEMRESPONSE']._serialized_end=780
+  _globals['_LISTITEMSREQUEST']._serialized_start=782
+  _globals['_LISTITEMSREQUEST']._serialized_end=839
+  _globals['_LISTITEMSRESPONSE']._serialized_start=841
+  _globals['_LISTITEMSRESPONSE']._serialized_end=918
+  _globals['_CATALOGSERVICE']._serialized_start=921
+  _globals['_CATALOGSERVICE']._serialized_end=1348
 # @@protoc_insertion_point(module_scope)

@@ -14,12 +14,22 @@ class UpsertItemsRequest(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[_item_pb2.Item, _Mapping]]] = ...) -> None: ...
 
 class UpsertItemsResponse(_message.Message):
-    __slots__ = ("upserted_count", "catalog_revision")
+    __slots__ = ("upserted_count", "catalog_revision", "duplicates")
     UPSERTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     CATALOG_REVISION_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     upserted_count: int
     catalog_revision: int
-    def __init__(self, upserted_count: _Optional[int] = ..., catalog_revision: _Optional[int] = ...) -> None: ...
+    duplicates: _containers.RepeatedCompositeFieldContainer[DuplicateItem]
+    def __init__(self, upserted_count: _Optional[int] = ..., catalog_revision: _Optional[int] = ..., duplicates: _Optional[_Iterable[_Union[DuplicateItem, _Mapping]]] = ...) -> None: ...
+
+class DuplicateItem(_message.Message):
+    __slots__ = ("item_id", "same_text_item_id")
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    SAME_TEXT_ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    item_id: str
+    same_text_item_id: str
+    def __init__(self, item_id: _Optional[str] = ..., same_text_item_id: _Optional[str] = ...) -> None: ...
 
 class ImportItemsRequest(_message.Message):
     __slots__ = ("items",)
@@ -28,14 +38,16 @@ class ImportItemsRequest(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[_item_pb2.Item, _Mapping]]] = ...) -> None: ...
 
 class ImportItemsResponse(_message.Message):
-    __slots__ = ("imported_count", "errors", "catalog_revision")
+    __slots__ = ("imported_count", "errors", "catalog_revision", "duplicates")
     IMPORTED_COUNT_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     CATALOG_REVISION_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     imported_count: int
     errors: _containers.RepeatedCompositeFieldContainer[ItemError]
     catalog_revision: int
-    def __init__(self, imported_count: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[ItemError, _Mapping]]] = ..., catalog_revision: _Optional[int] = ...) -> None: ...
+    duplicates: _containers.RepeatedCompositeFieldContainer[DuplicateItem]
+    def __init__(self, imported_count: _Optional[int] = ..., errors: _Optional[_Iterable[_Union[ItemError, _Mapping]]] = ..., catalog_revision: _Optional[int] = ..., duplicates: _Optional[_Iterable[_Union[DuplicateItem, _Mapping]]] = ...) -> None: ...
 
 class ItemError(_message.Message):
     __slots__ = ("item_id", "field", "message")

@@ -28,25 +28,25 @@ from recwire.v1 import item_pb2 as recwire_dot_v1_dot_item__pb2
 from recwire.v1 import model_pb2 as recwire_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frecwire/v1/recommendation.proto\x12\nrecwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17recwire/v1/filter.proto\x1a\x15recwire/v1/item.proto\x1a\x16recwire/v1/model.proto\"\xdf\x02\n\x10RecommendOptions\x12\r\n\x05limit\x18\x01 \x01(\r\x12\"\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x12.recwire.v1.Filter\x12\x18\n\x10\x65xclude_item_ids\x18\x03 \x03(\t\x12$\n\x04seen\x18\x04 \x01(\x0e\x32\x16.recwire.v1.SeenPolicy\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\x12\x11\n\tdiversity\x18\x06 \x01(\x01\x12\x18\n\x10ignore_event_ids\x18\x07 \x03(\t\x12\r\n\x05\x65xact\x18\x08 \x01(\x08\x12\x15\n\rinclude_items\x18\t \x01(\x08\x12+\n\x08rotation\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06\x62oosts\x18\x0b \x03(\x0b\x32\x11.recwire.v1.Boost\x12\x16\n\tmin_score\x18\x0c \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_min_score\"\xc8\x01\n\x11RecommendResponse\x12\x33\n\x0frecommendations\x18\x01 \x03(\x0b\x32\x1a.recwire.v1.Recommendation\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\'\n\x05model\x18\x03 \x01(\x0b\x32\x18.recwire.v1.ModelVersion\x12\x19\n\x11recommendation_id\x18\x04 \x01(\t\x12(\n\tshortfall\x18\x05 \x01(\x0e\x32\x15.recwire.v1.Shortfall\"\xa9\x01\n\x0eRecommendation\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12&\n\x08strategy\x18\x03 \x01(\x0e\x32\x14.recwire.v1.Strategy\x12/\n\rcontributions\x18\x04 \x03(\x0b\x32\x18.recwire.v1.Contribution\x12\x1e\n\x04item\x18\x05 \x01(\x0b\x32\x10.recwire.v1.Item\"N\n\x0c\x43ontribution\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0c\n\x04part\x18\x04 \x01(\t*[\n\nSeenPolicy\x12\x1b\n\x17SEEN_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13SEEN_POLICY_EXCLUDE\x10\x01\x12\x17\n\x13SEEN_POLICY_INCLUDE\x10\x02*\x80\x01\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x19\n\x15STRATEGY_PERSONALIZED\x10\x01\x12\x14\n\x10STRATEGY_POPULAR\x10\x02\x12\x13\n\x0fSTRATEGY_RECENT\x10\x03\x12\x14\n\x10STRATEGY_SIMILAR\x10\x04*h\n\tShortfall\x12\x19\n\x15SHORTFALL_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSHORTFALL_CATALOG_EXHAUSTED\x10\x01\x12\x1f\n\x1bSHORTFALL_FILTER_TOO_NARROW\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frecwire/v1/recommendation.proto\x12\nrecwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17recwire/v1/filter.proto\x1a\x15recwire/v1/item.proto\x1a\x16recwire/v1/model.proto\"\xf1\x02\n\x10RecommendOptions\x12\r\n\x05limit\x18\x01 \x01(\r\x12\"\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x12.recwire.v1.Filter\x12\x18\n\x10\x65xclude_item_ids\x18\x03 \x03(\t\x12$\n\x04seen\x18\x04 \x01(\x0e\x32\x16.recwire.v1.SeenPolicy\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\x12\x11\n\tdiversity\x18\x06 \x01(\x01\x12\x18\n\x10ignore_event_ids\x18\x07 \x03(\t\x12\r\n\x05\x65xact\x18\x08 \x01(\x08\x12\x15\n\rinclude_items\x18\t \x01(\x08\x12+\n\x08rotation\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06\x62oosts\x18\x0b \x03(\x0b\x32\x11.recwire.v1.Boost\x12\x16\n\tmin_score\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08item_ids\x18\r \x03(\tB\x0c\n\n_min_score\"\xc8\x01\n\x11RecommendResponse\x12\x33\n\x0frecommendations\x18\x01 \x03(\x0b\x32\x1a.recwire.v1.Recommendation\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\'\n\x05model\x18\x03 \x01(\x0b\x32\x18.recwire.v1.ModelVersion\x12\x19\n\x11recommendation_id\x18\x04 \x01(\t\x12(\n\tshortfall\x18\x05 \x01(\x0e\x32\x15.recwire.v1.Shortfall\"\xa9\x01\n\x0eRecommendation\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12&\n\x08strategy\x18\x03 \x01(\x0e\x32\x14.recwire.v1.Strategy\x12/\n\rcontributions\x18\x04 \x03(\x0b\x32\x18.recwire.v1.Contribution\x12\x1e\n\x04item\x18\x05 \x01(\x0b\x32\x10.recwire.v1.Item\"N\n\x0c\x43ontribution\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07item_id\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x0c\n\x04part\x18\x04 \x01(\t*[\n\nSeenPolicy\x12\x1b\n\x17SEEN_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13SEEN_POLICY_EXCLUDE\x10\x01\x12\x17\n\x13SEEN_POLICY_INCLUDE\x10\x02*\x80\x01\n\x08Strategy\x12\x18\n\x14STRATEGY_UNSPECIFIED\x10\x00\x12\x19\n\x15STRATEGY_PERSONALIZED\x10\x01\x12\x14\n\x10STRATEGY_POPULAR\x10\x02\x12\x13\n\x0fSTRATEGY_RECENT\x10\x03\x12\x14\n\x10STRATEGY_SIMILAR\x10\x04*h\n\tShortfall\x12\x19\n\x15SHORTFALL_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSHORTFALL_CATALOG_EXHAUSTED\x10\x01\x12\x1f\n\x1bSHORTFALL_FILTER_TOO_NARROW\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recwire.v1.recommendation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEENPOLICY']._serialized_start=960
-  _globals['_SEENPOLICY']._serialized_end=1051
-  _globals['_STRATEGY']._serialized_start=1054
-  _globals['_STRATEGY']._serialized_end=1182
-  _globals['_SHORTFALL']._serialized_start=1184
-  _globals['_SHORTFALL']._serialized_end=1288
+  _globals['_SEENPOLICY']._serialized_start=978
+  _globals['_SEENPOLICY']._serialized_end=1069
+  _globals['_STRATEGY']._serialized_start=1072
+  _globals['_STRATEGY']._serialized_end=1200
+  _globals['_SHORTFALL']._serialized_start=1202
+  _globals['_SHORTFALL']._serialized_end=1306
   _globals['_RECOMMENDOPTIONS']._serialized_start=152
-  _globals['_RECOMMENDOPTIONS']._serialized_end=503
-  _globals['_RECOMMENDRESPONSE']._serialized_start=506
-  _globals['_RECOMMENDRESPONSE']._serialized_end=706
-  _globals['_RECOMMENDATION']._serialized_start=709
-  _globals['_RECOMMENDATION']._serialized_end=878
-  _globals['_CONTRIBUTION']._serialized_start=880
-  _globals['_CONTRIBUTION']._serialized_end=958
+  _globals['_RECOMMENDOPTIONS']._serialized_end=521
+  _globals['_RECOMMENDRESPONSE']._serialized_start=524
+  _globals['_RECOMMENDRESPONSE']._serialized_end=724
+  _globals['_RECOMMENDATION']._serialized_start=727
+  _globals['_RECOMMENDATION']._serialized_end=896
+  _globals['_CONTRIBUTION']._serialized_start=898
+  _globals['_CONTRIBUTION']._serialized_end=976
 # @@protoc_insertion_point(module_scope)

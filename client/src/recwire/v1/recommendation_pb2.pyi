@@ -45,7 +45,7 @@ SHORTFALL_CATALOG_EXHAUSTED: Shortfall
 SHORTFALL_FILTER_TOO_NARROW: Shortfall
 
 class RecommendOptions(_message.Message):
-    __slots__ = ("limit", "filter", "exclude_item_ids", "seen", "explain", "diversity", "ignore_event_ids", "exact", "include_items", "rotation", "boosts", "min_score")
+    __slots__ = ("limit", "filter", "exclude_item_ids", "seen", "explain", "diversity", "ignore_event_ids", "exact", "include_items", "rotation", "boosts", "min_score", "item_ids")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     FILTER_FIELD_NUMBER: _ClassVar[int]
     EXCLUDE_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class RecommendOptions(_message.Message):
     ROTATION_FIELD_NUMBER: _ClassVar[int]
     BOOSTS_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     limit: int
     filter: _filter_pb2.Filter
     exclude_item_ids: _containers.RepeatedScalarFieldContainer[str]
@@ -70,7 +71,8 @@ class RecommendOptions(_message.Message):
     rotation: _duration_pb2.Duration
     boosts: _containers.RepeatedCompositeFieldContainer[_filter_pb2.Boost]
     min_score: float
-    def __init__(self, limit: _Optional[int] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., seen: _Optional[_Union[SeenPolicy, str]] = ..., explain: bool = ..., diversity: _Optional[float] = ..., ignore_event_ids: _Optional[_Iterable[str]] = ..., exact: bool = ..., include_items: bool = ..., rotation: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., boosts: _Optional[_Iterable[_Union[_filter_pb2.Boost, _Mapping]]] = ..., min_score: _Optional[float] = ...) -> None: ...
+    item_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, limit: _Optional[int] = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., exclude_item_ids: _Optional[_Iterable[str]] = ..., seen: _Optional[_Union[SeenPolicy, str]] = ..., explain: bool = ..., diversity: _Optional[float] = ..., ignore_event_ids: _Optional[_Iterable[str]] = ..., exact: bool = ..., include_items: bool = ..., rotation: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., boosts: _Optional[_Iterable[_Union[_filter_pb2.Boost, _Mapping]]] = ..., min_score: _Optional[float] = ..., item_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("recommendations", "revision", "model", "recommendation_id", "shortfall")

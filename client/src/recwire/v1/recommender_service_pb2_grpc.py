@@ -108,7 +108,9 @@ class RecommenderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUserStream(self, request_iterator, context):
-        """The same for event pipelines: each message is acknowledged once durable, in order. Not served yet: UNIMPLEMENTED.
+        """The same for event pipelines: each message is acknowledged once durable, in order. Messages that
+        are under way at the same time, up to 64 of a stream, share commits. Those of one user take effect in their order. A
+        message that fails is answered with StreamError, and the stream goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -78,14 +78,15 @@ class UserServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Returns a user's events, newest first, a page at a time. Not served yet: UNIMPLEMENTED.
+        """Returns a user's events, newest first, a page at a time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForgetEvents(self, request, context):
-        """Takes events back exactly: afterwards the state is as though they had not happened. Not served yet: UNIMPLEMENTED.
+        """Takes events back exactly: afterwards the state is as though they had not happened, and so is every
+        answer and what is popular. Unknown ids are passed over; an event that is sent again counts again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +100,7 @@ class UserServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExportUser(self, request, context):
-        """Returns everything that is stored about a user. Not served yet: UNIMPLEMENTED.
+        """Returns everything that is stored about a user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -14,7 +14,15 @@ from threadpoolctl import threadpool_limits
 
 from recwire_server import app
 from recwire_server.cli.progress import StepProgress
-from recwire_server.config import LogLevel, Settings, SettingsError, VectorSpaceName, load_settings, settings_for
+from recwire_server.config import (
+    LogLevel,
+    OlderEvents,
+    Settings,
+    SettingsError,
+    VectorSpaceName,
+    load_settings,
+    settings_for,
+)
 from recwire_server.encoder import Encoder, EncoderError
 from recwire_server.encoder.device import Device, DeviceChoice, check_runtimes, choose_device, installed_runtimes
 from recwire_server.model import ModelExportError
@@ -43,6 +51,15 @@ def serve(
     cache_dir: Annotated[Path | None, _flag("cache_dir")] = None,
     vector_space: Annotated[VectorSpaceName | None, _flag("vector_space")] = None,
     decay_per_event: Annotated[float | None, _flag("decay_per_event")] = None,
+    decay_half_life_s: Annotated[float | None, _flag("decay_half_life_s")] = None,
+    event_weights: Annotated[str | None, _flag("event_weights")] = None,
+    repeat_window_s: Annotated[float | None, _flag("repeat_window_s")] = None,
+    max_history_events: Annotated[int | None, _flag("max_history_events")] = None,
+    older_events: Annotated[OlderEvents | None, _flag("older_events")] = None,
+    popularity_weight: Annotated[float | None, _flag("popularity_weight")] = None,
+    popularity_half_life_s: Annotated[float | None, _flag("popularity_half_life_s")] = None,
+    recency_weight: Annotated[float | None, _flag("recency_weight")] = None,
+    recency_half_life_s: Annotated[float | None, _flag("recency_half_life_s")] = None,
     recall_target: Annotated[float | None, _flag("recall_target")] = None,
     exact_search_max_items: Annotated[int | None, _flag("exact_search_max_items")] = None,
     encoder_thread_count: Annotated[int | None, _flag("encoder_thread_count")] = None,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recwire_server.vector import Query, Vectors
 
 Labels = NDArray[np.int64]
+Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,4 +47,13 @@ class Index(Protocol):
 
         Scores are inner products in float64, the same for the same row wherever it lies; higher is nearer. More than k
         come back where rows tie with the last. With `exact` every row is scored.
+        """
+
+    def live_labels(self) -> Labels:
+        """Return the labels of all rows that are not removed, ascending."""
+
+    def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        """Return the k best of these rows, each given once, by a scan of them; scores and ties as in `search`.
+
+        extra: (row count or more,) what is added to the score of each row of the index, by label.
         """

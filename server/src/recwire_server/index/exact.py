@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recwire_server.index import Labels, Matches
+from recwire_server.index import Labels, Matches, Scores
 from recwire_server.vector import Query, Vectors
 
 FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a row
 
 # Rows whose float32 scores lie this close to the k-th are rescored too: sums of a few hundred products err less.
 NEAR_TIE = 1e-5
+# Up to this share of all rows, scoring rows one by one costs less than scoring all in one product.
+GATHER_SHARE = 0.3
 
 
 class ExactIndex:
@@ -57,25 +59,38 @@ class ExactIndex:
         mask: NDArray[np.bool_] = self._live[labels]
         return mask
 
+    def live_labels(self) -> Labels:
+        """Return the labels of all rows that are not removed, ascending."""
+        return np.flatnonzero(self._live[: self._row_count])
+
     def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
-        return self.best(self.scan(query, 0, k), query, k)
+        return self.rescored(self.scan(query, 0, k), query, k)
+
+    def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        if k == 0 or not len(labels):
+            return Matches(np.zeros(0, np.int64), np.zeros(0))
+        if len(labels) > GATHER_SHARE * self._row_count:
+            scores = (self._rows[: self._row_count] @ query.astype(np.float32))[labels]
+        else:
+            scores = self._rows[labels] @ query.astype(np.float32)
+        mask = _may_be_best(scores if extra is None else scores + extra[labels], k)
+        return self.rescored(labels[mask], query, k, extra)
 
     def scan(self, query: Query, first: int, k: int) -> Labels:
         """Return the labels from `first` on that may be among the k nearest, in no order."""
         if k == 0:
             return np.zeros(0, np.int64)
         scores = self._rows[first : self._row_count] @ query.astype(np.float32)
-        live = self._live[first : self._row_count]
-        scores[~live] = -np.inf
-        if len(scores) > k:
-            kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-            live = live & (scores >= kth - NEAR_TIE * max(1.0, abs(float(kth))))
-        return np.flatnonzero(live) + first
+        scores[~self._live[first : self._row_count]] = -np.inf
+        labels = np.flatnonzero(_may_be_best(scores, k)) + first
+        return labels[self._live[labels]]
 
-    def best(self, labels: Labels, query: Query, k: int) -> Matches:
-        """Score these rows exactly and return the k nearest of them and what ties with the last."""
+    def rescored(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        """Score these rows exactly and return the k best of them and what ties with the last."""
         # Row by row, not as a matrix product: its sums depend on where a row lies, and answers must not.
         scores = (self._rows[labels].astype(np.float64) * query.astype(np.float64)).sum(axis=1)
+        if extra is not None:
+            scores += extra[labels]
         order = np.lexsort((labels, -scores))
         if len(order) > k:
             order = order[scores[order] >= scores[order[k - 1]]]
@@ -85,6 +100,15 @@ class ExactIndex:
         """Return the rows as they are now (count, dim) and which are live; other threads may read them while adding
         goes on, since rows do not change."""
         return self._rows[: self._row_count], self._live[: self._row_count].copy()
+
+
+def _may_be_best(scores: NDArray[np.floating], k: int) -> NDArray[np.bool_]:
+    """Return which of these float32 scores may be among the k best, were they exact."""
+    if len(scores) <= k:
+        return np.ones(len(scores), np.bool_)
+    kth = np.partition(scores, len(scores) - k)[len(scores) - k]
+    mask: NDArray[np.bool_] = scores >= kth - NEAR_TIE * max(1.0, abs(float(kth)))
+    return mask
 
 
 def _grown(array: np.ndarray, capacity: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import hnswlib
 import numpy as np
 
-from recwire_server.index import Labels, Matches
+from recwire_server.index import Labels, Matches, Scores
 from recwire_server.index.calibration import Calibration, calibrate
 from recwire_server.index.exact import ExactIndex
 from recwire_server.vector import Query, Vectors
@@ -71,13 +71,23 @@ class HnswIndex:
         return self._exact.vectors(labels)
 
     def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
-        if exact or self._graph is None or k > len(self._graph.labels) // 2:
+        if exact or self._graph is None or not self.is_quick(k):
             return self._exact.search(query, k)
         found = _search_graph(self._graph, query, k)
         if found is None:
             return self._exact.search(query, k)
         rest = self._exact.scan(query, self._graph.row_count, k)
-        return self._exact.best(np.concatenate([found, rest]), query, k)
+        return self._exact.rescored(np.concatenate([found, rest]), query, k)
+
+    def is_quick(self, k: int) -> bool:
+        """Return whether a search for k rows does not scan all."""
+        return self._graph is not None and k <= len(self._graph.labels) // 2
+
+    def live_labels(self) -> Labels:
+        return self._exact.live_labels()
+
+    def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        return self._exact.best_of(labels, query, k, extra)
 
     def build(self, thread_count: int, seed: int = 0) -> Graph:
         """Return a graph over the rows of now, calibrated. Slow; safe on another thread while this index serves."""

@@ -1,5 +1,6 @@
 """The rpcs of AdminService."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -15,11 +16,13 @@ from recwire_server.service.field import timestamp
 from recwire_server.service.recommendation_message import model_message
 from recwire_server.user import Users
 
+USERS_A_MESSAGE = 100  # some 10 ms of work, between which other calls are served
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class AdminService(AdminServiceServicer):
-    """GetServerInfo. start_time_ns: when the server started, nanoseconds since 1970."""
+    """GetServerInfo, CheckUsers. start_time_ns: when the server started, nanoseconds since 1970."""
 
     def __init__(
         self,
@@ -57,6 +60,13 @@ class AdminService(AdminServiceServicer):
             start_time=timestamp(self._start_time_ns),
             embedding_cache=_cache_message(self._embedder.cache_stats),
         )
+
+    async def CheckUsers(self, request: pb.CheckUsersRequest, context: Context) -> AsyncIterator[pb.CheckUsersResponse]:
+        checked_count, after = 0, ""
+        while user_ids := await self._users.user_ids(after, USERS_A_MESSAGE):
+            wrong = [user_id for user_id in user_ids if not await self._users.is_as_replayed(user_id)]
+            checked_count, after = checked_count + len(user_ids), user_ids[-1]
+            yield pb.CheckUsersResponse(checked_count=checked_count, differing_user_ids=wrong)
 
 
 def _cache_message(stats: CacheStats) -> pb.EmbeddingCacheInfo:

@@ -6,24 +6,17 @@ from typing import Any
 import grpc
 
 from recwire.v1 import catalog_service_pb2 as pb
-from recwire.v1 import item_pb2
 from recwire.v1.catalog_service_pb2_grpc import CatalogServiceServicer
-from recwire_server.catalogue import Catalogue
+from recwire_server.catalogue import Catalogue, Upserted
 from recwire_server.encoder import Encoder
 from recwire_server.errors import InvalidRequestError, NotFoundError, PreconditionError
 from recwire_server.item import Item
 from recwire_server.service.deadline import deadline_s
 from recwire_server.service.field import FieldCheck
 from recwire_server.service.item_message import item_from, item_message
-from recwire_server.service.page import page_token_from, page_token_message
+from recwire_server.service.page import page_size_from, page_token_from, page_token_message, that_fit
 
 MAX_ITEMS = 256
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1_000
-# A page ends before it passes what a client takes in one message (4 MiB), even if the next item is as large as one can
-# be sent.
-MAX_PAGE_BYTES = 3 * 1024 * 1024
-
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -39,8 +32,12 @@ class CatalogService(CatalogServiceServicer):
         check.count("items", request.items, 1, MAX_ITEMS)
         items = [item_from(item, f"items[{i}]", check) for i, item in enumerate(request.items)]
         check.finish()
-        revision = await self._catalogue.upsert(items, deadline_s(context))
-        return pb.UpsertItemsResponse(upserted_count=len(items), catalog_revision=revision)
+        upserted = await self._catalogue.upsert(items, deadline_s(context))
+        return pb.UpsertItemsResponse(
+            upserted_count=len(items),
+            catalog_revision=upserted.revision,
+            duplicates=_duplicate_messages(upserted),
+        )
 
     async def ImportItems(
         self, requests: AsyncIterator[pb.ImportItemsRequest], context: Context
@@ -51,11 +48,15 @@ class CatalogService(CatalogServiceServicer):
             check.count("items", request.items, 0, MAX_ITEMS)
             check.finish()
             items, errors = self._sound_items(request)
+            upserted = Upserted(self._catalogue.revision, {})
             if items:
-                await self._catalogue.upsert(items, deadline_s(context))
+                upserted = await self._catalogue.upsert(items, deadline_s(context))
             imported_count += len(items)
             yield pb.ImportItemsResponse(
-                imported_count=imported_count, errors=errors, catalog_revision=self._catalogue.revision
+                imported_count=imported_count,
+                errors=errors,
+                catalog_revision=upserted.revision,
+                duplicates=_duplicate_messages(upserted),
             )
 
     async def DeleteItems(self, request: pb.DeleteItemsRequest, context: Context) -> pb.DeleteItemsResponse:
@@ -77,13 +78,11 @@ class CatalogService(CatalogServiceServicer):
 
     async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
         check = FieldCheck(self._encoder.dim)
-        if request.page_size < 0:
-            check.add("page_size", f"is {request.page_size}; give 1-{MAX_PAGE_SIZE:,}, or 0 for {DEFAULT_PAGE_SIZE}")
+        page_size = page_size_from(request.page_size, check)
         after = page_token_from(request.page_token, check)
         check.finish()
-        page_size = min(request.page_size or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
         items = await self._catalogue.list_items(after, page_size + 1)
-        messages = _that_fit([item_message(item) for item in items[:page_size]])
+        messages = that_fit([item_message(item) for item in items[:page_size]])
         token = page_token_message(messages[-1].item_id) if len(messages) < len(items) else ""
         return pb.ListItemsResponse(items=messages, next_page_token=token)
 
@@ -107,11 +106,8 @@ class CatalogService(CatalogServiceServicer):
         return items, errors
 
 
-def _that_fit(messages: list[item_pb2.Item]) -> list[item_pb2.Item]:
-    """Return the first messages, as many as fit into a page; at least one."""
-    size = 0
-    for i, message in enumerate(messages):
-        size += message.ByteSize()
-        if size > MAX_PAGE_BYTES and i > 0:
-            return messages[:i]
-    return messages
+def _duplicate_messages(upserted: Upserted) -> list[pb.DuplicateItem]:
+    return [
+        pb.DuplicateItem(item_id=item_id, same_text_item_id=other_id)
+        for item_id, other_id in upserted.duplicates.items()
+    ]

@@ -3,10 +3,9 @@
 import uuid
 
 from recwire.v1 import event_pb2, user_service_pb2
-from recwire_server.event import Event, EventType
+from recwire_server.event import MAX_EVENT_WEIGHT, Event, EventType
 from recwire_server.service.field import FieldCheck, timestamp
-
-MAX_WEIGHT = 1e6  # a user's sum of weights must stay far from where float64 loses single events
+from recwire_server.user_record import StoredEvent
 
 
 def event_from(
@@ -25,7 +24,9 @@ def event_from(
         text=check.text(f"{field}.text", message.text) if subject == "text" else None,
         vector=check.vector(f"{field}.vector", message.vector) if subject == "vector" else None,
         type=check.enum(f"{field}.type", message.type, EventType),
-        weight=check.number(f"{field}.weight", message.weight, MAX_WEIGHT) if message.HasField("weight") else None,
+        weight=check.number(f"{field}.weight", message.weight, MAX_EVENT_WEIGHT)
+        if message.HasField("weight")
+        else None,
         event_time_ns=(
             check.time_ns(f"{field}.event_time", message.event_time) if message.HasField("event_time") else now_ns
         ),
@@ -34,8 +35,9 @@ def event_from(
     )
 
 
-def stored_event_message(event: Event, pending: bool) -> user_service_pb2.StoredEvent:
+def stored_event_message(stored: StoredEvent) -> user_service_pb2.StoredEvent:
     """Return an event as it is stored; of a text without its embedding."""
+    event = stored.event
     message = event_pb2.Event(
         event_id=event.event_id,
         type=event_pb2.EventType.Name(event.type),
@@ -53,6 +55,6 @@ def stored_event_message(event: Event, pending: bool) -> user_service_pb2.Stored
     return user_service_pb2.StoredEvent(
         event=message,
         record_time=timestamp(event.record_time_ns),
-        effective_weight=event.effective_weight,
-        pending=pending,
+        effective_weight=stored.weight,
+        pending=stored.is_pending,
     )

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import TypeVar
 
 import numpy as np
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from recwire_server.errors import InvalidRequestError, PreconditionError, Violation
@@ -93,6 +94,12 @@ class FieldCheck:
         """Return a time as nanoseconds since 1970."""
         if not (-MAX_TIME_S <= value.seconds <= MAX_TIME_S and 0 <= value.nanos < NS_PER_S):
             self.add(field, "is out of range; give a time between the years 1678 and 2261, nanos 0-999,999,999")
+        return value.seconds * NS_PER_S + value.nanos
+
+    def duration_ns(self, field: str, value: Duration) -> int:
+        """Return a span of time, not negative, as nanoseconds."""
+        if not (0 <= value.seconds <= MAX_TIME_S and 0 <= value.nanos < NS_PER_S):
+            self.add(field, "is out of range; give 0-292 years, nanos 0-999,999,999")
         return value.seconds * NS_PER_S + value.nanos
 
     def vector(self, field: str, value: bytes) -> Vector:

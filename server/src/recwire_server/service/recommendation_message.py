@@ -5,7 +5,6 @@ from enum import IntEnum
 
 from recwire.v1 import model_pb2, recommendation_pb2, recommender_service_pb2
 from recwire_server.encoder import ModelVersion
-from recwire_server.errors import NotServedError
 from recwire_server.event import Event
 from recwire_server.recommendation import (
     Answer,
@@ -20,6 +19,7 @@ from recwire_server.recommendation import (
 )
 from recwire_server.service.event_message import event_from
 from recwire_server.service.field import FieldCheck
+from recwire_server.service.filter_message import boosts_from, filter_from
 from recwire_server.service.item_message import item_message
 
 DEFAULT_LIMIT = 10
@@ -65,7 +65,7 @@ def target_from(request: recommender_service_pb2.RecommendRequest, now_ns: int, 
 
 
 def options_from(message: recommendation_pb2.RecommendOptions, field: str, check: FieldCheck) -> Options:
-    """Return what options mean; their violations go to check. Raises NotServedError for those not served yet."""
+    """Return what options mean; their violations go to check."""
     if message.limit > MAX_LIMIT:
         check.add(f"{field}.limit", f"is {message.limit:,}; the limit is {MAX_LIMIT:,}")
     if not 0 <= message.diversity <= 1:
@@ -73,7 +73,8 @@ def options_from(message: recommendation_pb2.RecommendOptions, field: str, check
     check.count(f"{field}.exclude_item_ids", message.exclude_item_ids, 0, MAX_OPTION_IDS)
     check.count(f"{field}.ignore_event_ids", message.ignore_event_ids, 0, MAX_OPTION_IDS)
     seen = check.enum(f"{field}.seen", message.seen, SeenPolicy)
-    options = Options(
+    check.count(f"{field}.item_ids", message.item_ids, 0, MAX_OPTION_IDS)
+    return Options(
         limit=message.limit or DEFAULT_LIMIT,
         exclude_item_ids=_ids(message.exclude_item_ids, f"{field}.exclude_item_ids", check),
         exclude_seen=seen != SeenPolicy.INCLUDE,
@@ -82,10 +83,12 @@ def options_from(message: recommendation_pb2.RecommendOptions, field: str, check
         exact=message.exact,
         include_items=message.include_items,
         min_score=check.number(f"{field}.min_score", message.min_score) if message.HasField("min_score") else None,
+        filter=filter_from(message.filter, f"{field}.filter", check),
+        item_ids=_ids(message.item_ids, f"{field}.item_ids", check) if message.item_ids else None,
+        boosts=boosts_from(message.boosts, f"{field}.boosts", check),
+        diversity=message.diversity,
+        rotation_ns=check.duration_ns(f"{field}.rotation", message.rotation) if message.HasField("rotation") else 0,
     )
-    if not check.violations:
-        _refuse_what_is_not_served(message, field)
-    return options
 
 
 def answer_message(answer: Answer, model: ModelVersion) -> recommendation_pb2.RecommendResponse:
@@ -106,18 +109,6 @@ def model_message(model: ModelVersion) -> model_pb2.ModelVersion:
 
 def _ids(values: Iterable[str], field: str, check: FieldCheck) -> frozenset[str]:
     return frozenset(check.id(f"{field}[{i}]", value) for i, value in enumerate(values))
-
-
-def _refuse_what_is_not_served(message: recommendation_pb2.RecommendOptions, field: str) -> None:
-    asked = {
-        "filter": message.HasField("filter"),
-        "diversity": message.diversity != 0,
-        "rotation": message.HasField("rotation"),
-        "boosts": bool(message.boosts),
-    }
-    for name, is_asked in asked.items():
-        if is_asked:
-            raise NotServedError(f"{field}.{name} is not served yet: leave it unset")
 
 
 def _recommendation_message(recommendation: Recommendation) -> recommendation_pb2.Recommendation:

@@ -28,6 +28,8 @@ from recwire_server.service.stream import answer_in_order
 
 MAX_TEXTS = 256
 MAX_EVENTS = 256
+# Of a stream; what is in work at the same time shares commits. Past some dozens an fsync no longer counts.
+MAX_UPDATES_IN_WORK = 64
 # How long Recommend waits for min_revision where the caller set no deadline: a commit takes milliseconds.
 MAX_REVISION_WAIT_S = 5.0
 # Of a deadline, this share is waited: the rest brings the answer home.
@@ -37,7 +39,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RecommenderService(RecommenderServiceServicer):
-    """Embed, EmbedStream, UpdateUser, Recommend."""
+    """Embed, EmbedStream, UpdateUser, UpdateUserStream, Recommend."""
 
     def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
         self._recommender = recommender
@@ -81,6 +83,23 @@ class RecommenderService(RecommenderServiceServicer):
         return response
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
+        return await self._update_user(request, context)
+
+    async def UpdateUserStream(
+        self, requests: AsyncIterator[pb.UpdateUserStreamRequest], context: Context
+    ) -> AsyncIterator[pb.UpdateUserStreamResponse]:
+        async def answer(message: pb.UpdateUserStreamRequest) -> pb.UpdateUserStreamResponse:
+            return pb.UpdateUserStreamResponse(response=await self._update_user(message.request, context))
+
+        def refusal(error: Exception) -> pb.UpdateUserStreamResponse:
+            return pb.UpdateUserStreamResponse(error=stream_error(error, "RecommenderService/UpdateUserStream"))
+
+        responses = answer_in_order(requests, answer, refusal, max_in_work=MAX_UPDATES_IN_WORK)
+        async with aclosing(responses):
+            async for response in responses:
+                yield response
+
+    async def _update_user(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
         check = FieldCheck(self._encoder.dim)
         now_ns = time.time_ns()
         user_id = check.id("user_id", request.user_id)

@@ -21,18 +21,21 @@ async def answer_in_order(
     requests: AsyncIterator[Request],
     answer: Callable[[Request], Awaitable[Response]],
     refusal: Callable[[Exception], Response],
+    *,
+    max_in_work: int = MAX_IN_WORK,
 ) -> AsyncGenerator[Response, None]:
     """Yield the answer to each request, in order. The next request is read once there is room for it.
 
-    refusal: the answer to a request that cannot be read, or whose answer fails. What is in work when the generator is
-    closed or cancelled is cancelled, and has ended when that returns.
+    Answering begins in the order of the requests, and at most max_in_work are being answered at a time. refusal: the
+    answer to a request that cannot be read, or whose answer fails. What is in work when the generator is closed or
+    cancelled is cancelled, and has ended when that returns.
     """
     in_work: deque[tuple[asyncio.Task[Response], int]] = deque()  # the answers to come, with their requests' bytes
     reading: asyncio.Task[Request | Exception | None] | None = None
     is_at_end = False
     try:
         while True:
-            has_room = len(in_work) < MAX_IN_WORK and sum(size for _, size in in_work) < MAX_IN_WORK_BYTES
+            has_room = len(in_work) < max_in_work and sum(size for _, size in in_work) < MAX_IN_WORK_BYTES
             if reading is None and has_room and not is_at_end:
                 reading = asyncio.create_task(_read(requests))
             awaited = [task for task in (reading, in_work[0][0] if in_work else None) if task is not None]

@@ -1,5 +1,6 @@
 """The rpcs of UserService."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -7,40 +8,70 @@ import grpc
 from recwire.v1 import user_service_pb2 as pb
 from recwire.v1.user_service_pb2_grpc import UserServiceServicer
 from recwire_server.encoder import Encoder
-from recwire_server.recommender import Recommender
 from recwire_server.service.event_message import stored_event_message
 from recwire_server.service.field import FieldCheck
+from recwire_server.service.page import page_size_from, page_token_from, page_token_message, that_fit
+from recwire_server.user_record import UserRecords
 
 NEWEST_EVENT_COUNT = 10
+MAX_FORGET_IDS = 256
+EXPORT_EVENT_COUNT = 64  # a message; an event is at most 32 KiB of text, and a client takes 4 MiB
+NO_REVISION_YET = 2**63 - 1
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class UserService(UserServiceServicer):
-    """GetUser, DeleteUser."""
+    """GetUser, ListEvents, ForgetEvents, DeleteUser, ExportUser."""
 
-    def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
-        self._recommender = recommender
+    def __init__(self, records: UserRecords, encoder: Encoder) -> None:
+        self._records = records
         self._encoder = encoder
 
     async def GetUser(self, request: pb.GetUserRequest, context: Context) -> pb.GetUserResponse:
-        user = await self._recommender.user(self._user_id(request.user_id))
+        user_id = self._user_id(request.user_id)
+        newest = await self._records.newest_events(user_id, NO_REVISION_YET, NEWEST_EVENT_COUNT)
+        user = await self._records.summary(user_id)
         return pb.GetUserResponse(
             user_id=request.user_id,
             revision=user.revision,
-            event_count=len(user.events),
+            event_count=user.event_count,
             seen_count=user.seen_count,
-            newest_events=[
-                stored_event_message(event, event.item_id in user.pending_item_ids)
-                for event in reversed(user.events[-NEWEST_EVENT_COUNT:])
-            ],
+            newest_events=[stored_event_message(event) for event in newest],
             vector=user.vector.astype("<f4").tobytes(),
         )
 
+    async def ListEvents(self, request: pb.ListEventsRequest, context: Context) -> pb.ListEventsResponse:
+        check = FieldCheck(self._encoder.dim)
+        user_id = check.id("user_id", request.user_id)
+        page_size = page_size_from(request.page_size, check)
+        before = page_token_from(request.page_token, check)
+        if before and not before.isdecimal():
+            check.add("page_token", "is none of this rpc's; give ListEventsResponse.next_page_token as it was")
+        check.finish()
+        events = await self._records.newest_events(user_id, int(before or NO_REVISION_YET), page_size + 1)
+        page = that_fit([stored_event_message(event) for event in events[:page_size]])
+        last = events[len(page) - 1].event if len(page) < len(events) else None
+        token = "" if last is None else page_token_message(str(last.revision))
+        return pb.ListEventsResponse(events=page, next_page_token=token)
+
+    async def ForgetEvents(self, request: pb.ForgetEventsRequest, context: Context) -> pb.ForgetEventsResponse:
+        check = FieldCheck(self._encoder.dim)
+        user_id = check.id("user_id", request.user_id)
+        check.count("event_ids", request.event_ids, 1, MAX_FORGET_IDS)
+        event_ids = [check.id(f"event_ids[{i}]", event_id) for i, event_id in enumerate(request.event_ids)]
+        check.finish()
+        forgotten = await self._records.forget(user_id, event_ids)
+        return pb.ForgetEventsResponse(forgotten_count=len(forgotten.events), revision=forgotten.revision)
+
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
-        return pb.DeleteUserResponse(
-            deleted_event_count=await self._recommender.delete_user(self._user_id(request.user_id))
-        )
+        return pb.DeleteUserResponse(deleted_event_count=await self._records.delete(self._user_id(request.user_id)))
+
+    async def ExportUser(self, request: pb.ExportUserRequest, context: Context) -> AsyncIterator[pb.ExportUserResponse]:
+        events = await self._records.all_events(self._user_id(request.user_id))
+        for start in range(0, len(events), EXPORT_EVENT_COUNT):
+            piece = events[start : start + EXPORT_EVENT_COUNT]
+            yield pb.ExportUserResponse(events=[stored_event_message(event) for event in piece])
 
     def _user_id(self, value: str) -> str:
         check = FieldCheck(self._encoder.dim)

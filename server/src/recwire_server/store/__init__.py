@@ -7,12 +7,12 @@ Errors: `StoreError` is the root; `StoreWriteError` says that a write was not st
 server cannot start on this directory.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from recwire_server.event import Event, EventType
-from recwire_server.item import EmbeddedItem
+from recwire_server.event import Event
+from recwire_server.item import AttributeValue, EmbeddedItem
 from recwire_server.vector import Vector
 
 
@@ -50,16 +50,24 @@ class ItemVector:
     deleted: bool
     publish_time_ns: int | None
     expire_time_ns: int | None
+    write_time_ns: int
+    attributes: Mapping[str, AttributeValue]
 
 
 @dataclass(frozen=True)
-class ItemEventCount:
-    """How many events of one type and weight an item has."""
+class StoredUser:
+    """A user's events, in order of `Event.place`, and the revision of the last change; 0 and none: an unknown user."""
 
-    item_id: str
-    type: EventType
-    weight: float | None
-    count: int
+    events: list[Event]
+    revision: int
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """The events that went, and the user's revision after that."""
+
+    events: list[Event]
+    revision: int
 
 
 class Store(Protocol):
@@ -69,11 +77,20 @@ class Store(Protocol):
     async def append_events(self, user_id: str, events: Sequence[Event]) -> list[Event]:
         """Append events whose ids the user does not have yet: all or none; return them with their revisions."""
 
-    async def events(self, user_id: str) -> list[Event]:
-        """Return a user's events, oldest first; none for an unknown user."""
+    async def user(self, user_id: str) -> StoredUser:
+        """Return what is stored of a user."""
+
+    async def newest_events(self, user_id: str, before_revision: int, count: int) -> list[Event]:
+        """Return at most `count` of a user's events with revisions below one, the last recorded first."""
+
+    async def forget_events(self, user_id: str, event_ids: Sequence[str]) -> Forgotten:
+        """Erase those of the events that the user has; a user who has none after that is erased."""
 
     async def delete_user(self, user_id: str) -> int:
         """Erase a user; return how many events went."""
+
+    async def user_ids(self, after_user_id: str, count: int) -> list[str]:
+        """Return at most `count` users with ids past one, in the order of the ids' UTF-8 bytes."""
 
     async def user_count(self) -> int:
         """Return how many users have events."""
@@ -81,11 +98,14 @@ class Store(Protocol):
     async def last_event_revision(self) -> int:
         """Return the revision of the newest event ever appended; 0: none."""
 
-    async def item_event_counts(self) -> list[ItemEventCount]:
-        """Return how many events each item has, by type and weight."""
+    def item_events(self) -> AsyncIterator[list[Event]]:
+        """Yield all events on items, without their vectors, in order of their revisions, some at a time."""
 
-    async def put_items(self, items: Sequence[EmbeddedItem]) -> int:
-        """Add or replace items: all or none; return the catalogue's new revision."""
+    async def put_items(self, items: Sequence[EmbeddedItem], time_ns: int) -> int:
+        """Add or replace items: all or none; return the catalogue's new revision. time_ns: when that is."""
+
+    async def items_with_text(self, text_hashes: Collection[bytes]) -> Mapping[bytes, str]:
+        """Return those of the hashes of texts that items of the catalogue have, with the first such item's id."""
 
     async def delete_items(self, item_ids: Sequence[str]) -> tuple[int, list[str]]:
         """Delete items; return the catalogue's revision and the ids that were in it."""

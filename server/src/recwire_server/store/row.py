@@ -55,7 +55,7 @@ def event_from_row(row: Row) -> Event:
     )
 
 
-def row_from_item(embedded: EmbeddedItem, revision: int) -> Row:
+def row_from_item(embedded: EmbeddedItem, revision: int, write_time_ns: int) -> Row:
     """Return all columns but `deleted`, in the table's order."""
     item = embedded.item
     return (
@@ -68,23 +68,30 @@ def row_from_item(embedded: EmbeddedItem, revision: int) -> Row:
         item.expire_time_ns,
         int(item.vector is not None),
         vector_to_blob(embedded.vector),
+        write_time_ns,
+        embedded.text_hash,
     )
 
 
 def item_from_row(row: Row) -> EmbeddedItem:
-    """Return the item of all columns but `deleted`, in the table's order."""
-    item_id, revision, title, texts, attributes, publish_time_ns, expire_time_ns, from_client, blob = row
+    """Return the item of the columns item_id .. vector and text_hash, in the table's order."""
+    item_id, revision, title, texts, attributes, publish_time_ns, expire_time_ns, from_client, blob, text_hash = row
     vector = vector_from_blob(blob)
     item = Item(
         item_id=item_id,
         title=title,
         texts=tuple(json.loads(texts)),
-        attributes={name: _attribute(value) for name, value in json.loads(attributes).items()},
+        attributes=attributes_from_json(attributes),
         vector=vector if from_client else None,
         publish_time_ns=publish_time_ns,
         expire_time_ns=expire_time_ns,
     )
-    return EmbeddedItem(item, vector, revision)
+    return EmbeddedItem(item, vector, text_hash, revision)
+
+
+def attributes_from_json(text: str) -> dict[str, AttributeValue]:
+    """Return the attributes of their column."""
+    return {name: _attribute(value) for name, value in json.loads(text).items()}
 
 
 def _attribute(value: Any) -> AttributeValue:

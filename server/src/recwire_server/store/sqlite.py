@@ -2,20 +2,22 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from recwire_server.event import Event, EventType
+from recwire_server.event import Event
 from recwire_server.item import EmbeddedItem
-from recwire_server.store import DataDirectoryError, ItemEventCount, ItemVector, StoredSpace
+from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, StoredSpace, StoredUser
 from recwire_server.store.directory import DirectoryLock
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.row import (
+    attributes_from_json,
     event_from_row,
     item_from_row,
     row_from_event,
@@ -23,7 +25,7 @@ from recwire_server.store.row import (
     vector_from_blob,
     vector_to_blob,
 )
-from recwire_server.store.schema import SCHEMA_VERSION, TABLES
+from recwire_server.store.schema import SCHEMA_VERSION, TABLES, UPGRADES
 from recwire_server.vector import Vector
 
 T = TypeVar("T")
@@ -31,7 +33,11 @@ T = TypeVar("T")
 EVENT_COLUMNS = (
     "revision, event_id, item_id, text, vector, type, weight, event_time_ns, record_time_ns, recommendation_id"
 )
-ITEM_COLUMNS = "item_id, revision, title, texts, attributes, publish_time_ns, expire_time_ns, from_client, vector"
+ITEM_COLUMNS = (
+    "item_id, revision, title, texts, attributes, publish_time_ns, expire_time_ns, from_client, vector, text_hash"
+)
+# Events of all users are read so many at a time: some milliseconds, between which others are read.
+EVENTS_A_PIECE = 10_000
 
 
 class SqliteStore:
@@ -79,17 +85,48 @@ class SqliteStore:
                     appended.append(replace(event, revision=row[0]))
             if appended:
                 connection.execute(
-                    "INSERT INTO users (user_id, event_count) VALUES (?, ?)"
-                    " ON CONFLICT DO UPDATE SET event_count = event_count + excluded.event_count",
-                    (user_id, len(appended)),
+                    "INSERT INTO users (user_id, event_count, revision) VALUES (?, ?, ?)"
+                    " ON CONFLICT DO UPDATE SET event_count = event_count + excluded.event_count,"
+                    " revision = excluded.revision",
+                    (user_id, len(appended), appended[-1].revision),
                 )
             return appended
 
         return await self._writer.write(append)
 
-    async def events(self, user_id: str) -> list[Event]:
-        sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? ORDER BY revision"
-        return await self._read(lambda db: [event_from_row(row) for row in db.execute(sql, (user_id,))])
+    async def user(self, user_id: str) -> StoredUser:
+        sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? ORDER BY event_time_ns, revision"
+
+        def read(connection: sqlite3.Connection) -> StoredUser:
+            row = connection.execute("SELECT revision FROM users WHERE user_id = ?", (user_id,)).fetchone()
+            events = [event_from_row(row) for row in connection.execute(sql, (user_id,))]
+            return StoredUser(events, row[0] if row else 0)
+
+        return await self._read(read)
+
+    async def newest_events(self, user_id: str, before_revision: int, count: int) -> list[Event]:
+        sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? AND revision < ? ORDER BY revision DESC LIMIT ?"
+        rows = (user_id, before_revision, count)
+        return await self._read(lambda db: [event_from_row(row) for row in db.execute(sql, rows)])
+
+    async def forget_events(self, user_id: str, event_ids: Sequence[str]) -> Forgotten:
+        marks = ", ".join("?" * len(event_ids))
+        delete = f"DELETE FROM events WHERE user_id = ? AND event_id IN ({marks}) RETURNING {EVENT_COLUMNS}"
+
+        def forget(connection: sqlite3.Connection) -> Forgotten:
+            gone = [event_from_row(row) for row in connection.execute(delete, (user_id, *event_ids)).fetchall()]
+            if gone:
+                connection.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'events'")
+                connection.execute(
+                    "UPDATE users SET event_count = event_count - ?,"
+                    " revision = (SELECT seq FROM sqlite_sequence WHERE name = 'events') WHERE user_id = ?",
+                    (len(gone), user_id),
+                )
+            row = connection.execute("SELECT revision FROM users WHERE user_id = ?", (user_id,)).fetchone()
+            connection.execute("DELETE FROM users WHERE user_id = ? AND event_count = 0", (user_id,))
+            return Forgotten(gone, row[0] if row else 0)
+
+        return await self._writer.write(forget)
 
     async def delete_user(self, user_id: str) -> int:
         def delete(connection: sqlite3.Connection) -> int:
@@ -104,25 +141,29 @@ class SqliteStore:
     async def last_event_revision(self) -> int:
         return await self._read_number("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
 
-    async def item_event_counts(self) -> list[ItemEventCount]:
-        sql = (
-            "SELECT item_id, type, weight, COUNT(*) FROM events WHERE item_id IS NOT NULL"
-            " GROUP BY item_id, type, weight"
-        )
-        return await self._read(
-            lambda db: [
-                ItemEventCount(item_id, EventType(type_), weight, count)
-                for item_id, type_, weight, count in db.execute(sql)
-            ]
-        )
+    async def user_ids(self, after_user_id: str, count: int) -> list[str]:
+        sql = "SELECT user_id FROM users WHERE user_id > ? ORDER BY user_id LIMIT ?"
+        return await self._read(lambda db: [row[0] for row in db.execute(sql, (after_user_id, count))])
 
-    async def put_items(self, items: Sequence[EmbeddedItem]) -> int:
+    async def item_events(self) -> AsyncIterator[list[Event]]:
+        columns = EVENT_COLUMNS.replace("vector", "NULL")
+        sql = (
+            f"SELECT {columns} FROM events WHERE revision > ? AND item_id IS NOT NULL ORDER BY revision"
+            f" LIMIT {EVENTS_A_PIECE}"
+        )
+        revision = 0
+        while events := await self._read(partial(_events, sql, (revision,))):
+            yield events
+            revision = events[-1].revision
+
+    async def put_items(self, items: Sequence[EmbeddedItem], time_ns: int) -> int:
         def put(connection: sqlite3.Connection) -> int:
             revision = _next_catalog_revision(connection)
             connection.executemany(
                 "INSERT OR REPLACE INTO items (item_id, revision, deleted, title, texts, attributes, publish_time_ns,"
-                " expire_time_ns, from_client, vector) VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?)",
-                [row_from_item(item, revision) for item in items],
+                " expire_time_ns, from_client, vector, write_time_ns, text_hash)"
+                " VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [row_from_item(item, revision, time_ns) for item in items],
             )
             return revision
 
@@ -133,8 +174,8 @@ class SqliteStore:
             revision = _next_catalog_revision(connection)
             marks = ", ".join("?" * len(item_ids))
             deleted = connection.execute(
-                "UPDATE items SET deleted = 1, revision = ?, title = '', texts = '[]', attributes = '{}'"
-                f" WHERE NOT deleted AND item_id IN ({marks}) RETURNING item_id",
+                "UPDATE items SET deleted = 1, revision = ?, title = '', texts = '[]', attributes = '{}',"
+                f" text_hash = NULL WHERE NOT deleted AND item_id IN ({marks}) RETURNING item_id",
                 (revision, *item_ids),
             )
             return revision, [row[0] for row in deleted.fetchall()]
@@ -146,6 +187,13 @@ class SqliteStore:
         sql = f"SELECT {ITEM_COLUMNS} FROM items WHERE NOT deleted AND item_id IN ({marks})"
         return await self._read(lambda db: {row[0]: item_from_row(row) for row in db.execute(sql, item_ids)})
 
+    async def items_with_text(self, text_hashes: Collection[bytes]) -> Mapping[bytes, str]:
+        marks = ", ".join("?" * len(text_hashes))
+        sql = (
+            f"SELECT text_hash, MIN(item_id) FROM items WHERE NOT deleted AND text_hash IN ({marks}) GROUP BY text_hash"
+        )
+        return await self._read(lambda db: dict(db.execute(sql, tuple(text_hashes)).fetchall()))
+
     async def list_items(self, after_item_id: str, count: int) -> list[EmbeddedItem]:
         sql = f"SELECT {ITEM_COLUMNS} FROM items WHERE NOT deleted AND item_id > ? ORDER BY item_id LIMIT ?"
         return await self._read(lambda db: [item_from_row(row) for row in db.execute(sql, (after_item_id, count))])
@@ -156,9 +204,18 @@ class SqliteStore:
     def item_vectors(self) -> Iterator[ItemVector]:
         connection = self._connect()  # one of its own: it may be read for long
         try:
-            for item_id, vector, revision, deleted, publish_time_ns, expire_time_ns in connection.execute(
-                "SELECT item_id, vector, revision, deleted, publish_time_ns, expire_time_ns FROM items"
-                " ORDER BY revision, item_id"
+            for (
+                item_id,
+                vector,
+                revision,
+                deleted,
+                publish_time_ns,
+                expire_time_ns,
+                write_time_ns,
+                attributes,
+            ) in connection.execute(
+                "SELECT item_id, vector, revision, deleted, publish_time_ns, expire_time_ns, write_time_ns,"
+                " attributes FROM items ORDER BY revision, item_id"
             ):
                 yield ItemVector(
                     item_id,
@@ -167,6 +224,8 @@ class SqliteStore:
                     bool(deleted),
                     publish_time_ns,
                     expire_time_ns,
+                    write_time_ns,
+                    attributes_from_json(attributes),
                 )
         finally:
             connection.close()
@@ -204,6 +263,7 @@ class SqliteStore:
             tables = self._reading.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
             if tables[0] == 0:
                 self._create(self._reading)
+            self._upgrade(self._reading)
             self._check_meta(dict(self._reading.execute("SELECT name, value FROM meta")))
         except BaseException:
             self._lock.release()
@@ -224,6 +284,17 @@ class SqliteStore:
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute("COMMIT")
 
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        """Make a file of an older version one of this, if its meta says that it is recwire's."""
+        found = dict(connection.execute("SELECT name, value FROM meta"))
+        version = found.get("schema_version", "")
+        while self._meta.keys() <= found.keys() and version.isdecimal() and int(version) in UPGRADES:
+            upgrade = UPGRADES[int(version)]
+            version = str(int(version) + 1)
+            connection.executescript(
+                f"BEGIN; {upgrade} UPDATE meta SET value = '{version}' WHERE name = 'schema_version'; COMMIT"
+            )
+
     def _check_meta(self, found: Mapping[str, str]) -> None:
         if not self._meta.keys() | {"schema_version"} <= found.keys():
             raise DataDirectoryError(f"{self._data_dir} holds another program's database: choose another --data-dir")
@@ -239,6 +310,10 @@ class SqliteStore:
                 f" {self._meta['model_name']} ({self._meta['model_version']}, {self._meta['dim']} dimensions): serve it"
                 " with --model naming the folder of the first, or choose an empty --data-dir and import again"
             )
+
+
+def _events(sql: str, values: Sequence[object], connection: sqlite3.Connection) -> list[Event]:
+    return [event_from_row(row) for row in connection.execute(sql, tuple(values))]
 
 
 def _next_catalog_revision(connection: sqlite3.Connection) -> int:

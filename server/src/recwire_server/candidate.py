@@ -1,0 +1,139 @@
+"""Which items may come back, and the best of them: what to search, and how.
+
+A search of the graph knows nothing of filters: it is asked for more than is wanted, and what does not pass is dropped.
+Where few items pass, that costs more than a scan of those few, which then takes its place.
+"""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from recwire_server.generation import Generation
+from recwire_server.index import Labels, Matches, Scores
+from recwire_server.vector import Query
+
+# Of the items that are excluded by id, so many times the limit may be among the nearest before a second search pays.
+EXCLUDED_OVERFETCH = 3
+# A search of the graph is asked for this many times what would do if those that pass were spread evenly.
+FILTER_OVERFETCH = 1.5
+# A scan of so many items costs what a search of the graph for one as wide does.
+ITEMS_SCANNED_A_MATCH = 6
+
+
+@dataclass(frozen=True)
+class Eligibility:
+    """Which items may come back.
+
+    passing: labels of the catalogue's items that pass the filter; None: all do. excluded_item_ids: those that may not.
+    now_ns: the time that publish and expire times are compared with.
+    """
+
+    passing: BitMap | None
+    excluded_item_ids: AbstractSet[str]
+    now_ns: int
+
+    def labels(self, generation: Generation) -> Labels:
+        """Return the labels of all items that may come back, ascending."""
+        labels = generation.index.live_labels() if self.passing is None else _array(self.passing)
+        labels = labels[generation.published(labels, self.now_ns)]
+        if self.excluded_item_ids:
+            excluded = generation.labels(self.excluded_item_ids)
+            labels = labels[~np.isin(labels, excluded, assume_unique=True)]
+        return labels
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An item that may come back: its label in the generation, and its score."""
+
+    label: int
+    item_id: str
+    score: float
+
+
+def find(
+    generation: Generation, query: Query, k: int, eligibility: Eligibility, extra: Scores | None, *, exact: bool
+) -> list[Candidate]:
+    """Return the k best of the items that may come back, best first, ties by item id; fewer if there are fewer.
+
+    extra: what is added to the inner products, by label; then all is scanned. exact: all is scanned.
+    """
+    matches: Matches | None = None
+    if extra is None and not exact:
+        matches = _by_graph(generation, query, k, eligibility)
+    if matches is None:
+        matches = generation.index.best_of(eligibility.labels(generation), query, k, extra)
+    return ranked(generation, matches)[:k]
+
+
+def find_without_query(
+    generation: Generation, scores: Scores, is_popular: NDArray[np.bool_], k: int, eligibility: Eligibility
+) -> list[Candidate]:
+    """Return the k best by their scores alone, of equals first the popular by item id, then the others, newest first.
+
+    scores, is_popular: (row count or more,), by label.
+    """
+    labels = eligibility.labels(generation)
+    values = scores[labels]
+    newness = np.where(is_popular[labels], np.iinfo(np.int64).max, generation.new_times_ns(labels))
+    if len(labels) > k:
+        best = _best_with_ties(values, k)
+        tied = best[values[best] == values[best].min()]
+        newest = tied[_best_with_ties(newness[tied], k - (len(best) - len(tied)))]
+        best = np.concatenate([best[values[best] > values[best].min()], newest])
+        labels, values, newness = labels[best], values[best], newness[best]
+    rows = zip(labels.tolist(), values.tolist(), newness.tolist(), strict=True)
+    keyed = [(-score, -new, generation.item_id(label), label) for label, score, new in rows]
+    return [Candidate(label, item_id, -minus) for minus, _, item_id, label in sorted(keyed)[:k]]
+
+
+def _best_with_ties(values: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Return the places of the k greatest, and of what equals the last."""
+    if len(values) <= k:
+        return np.arange(len(values))
+    return np.flatnonzero(values >= np.partition(values, len(values) - k)[len(values) - k])
+
+
+def ranked(generation: Generation, matches: Matches) -> list[Candidate]:
+    """Return matches as candidates, ties by item id."""
+    candidates = [
+        Candidate(label, generation.item_id(label), score)
+        for label, score in zip(matches.labels.tolist(), matches.scores.tolist(), strict=True)
+    ]
+    candidates.sort(key=lambda candidate: (-candidate.score, candidate.item_id))
+    return candidates
+
+
+def _by_graph(generation: Generation, query: Query, k: int, eligibility: Eligibility) -> Matches | None:
+    """Return the k best by a search that does not scan all, or None if a scan of all that pass costs less."""
+    passing_count = len(generation) if eligibility.passing is None else len(eligibility.passing)
+    wanted = k + min(len(eligibility.excluded_item_ids), EXCLUDED_OVERFETCH * k)
+    overfetch = FILTER_OVERFETCH if passing_count < len(generation) else 1.0
+    while True:
+        width = int(wanted * overfetch * len(generation) / max(passing_count, 1))
+        if not generation.index.is_quick(width) or width * ITEMS_SCANNED_A_MATCH > passing_count:
+            return None
+        matches = _eligible(generation, generation.index.search(query, width), eligibility)
+        if len(matches.labels) >= k:
+            return matches
+        wanted *= 4  # few searches, before the scan
+
+
+def _eligible(generation: Generation, matches: Matches, eligibility: Eligibility) -> Matches:
+    mask = generation.published(matches.labels, eligibility.now_ns)
+    if eligibility.passing is not None:
+        passing = eligibility.passing
+        mask &= np.fromiter((label in passing for label in matches.labels.tolist()), np.bool_, len(mask))
+    if eligibility.excluded_item_ids:
+        excluded = eligibility.excluded_item_ids
+        item_ids = map(generation.item_id, matches.labels.tolist())
+        mask &= np.fromiter((item_id not in excluded for item_id in item_ids), np.bool_, len(mask))
+    return Matches(matches.labels[mask], matches.scores[mask])
+
+
+def _array(labels: BitMap) -> Labels:
+    return np.array(labels.to_array(), np.int64)

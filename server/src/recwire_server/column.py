@@ -1,0 +1,37 @@
+"""Columns of numbers that grow."""
+
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Number = TypeVar("Number", bound=np.generic)
+
+FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a row
+
+
+class Column(Generic[Number]):
+    """A column of numbers, one a row. fill: what rows hold that nobody has set."""
+
+    def __init__(self, dtype: type[Number], fill: Any) -> None:
+        self._fill = fill
+        self._rows: NDArray[Number] = np.full(FIRST_CAPACITY, fill, dtype)
+
+    @property
+    def rows(self) -> NDArray[Number]:
+        """All rows, set or not. Not to be kept: a row past the end makes a new array."""
+        return self._rows
+
+    def __getitem__(self, row: int) -> Any:
+        return self._rows[row].item() if row < len(self._rows) else self._fill
+
+    def __setitem__(self, row: int, value: Any) -> None:
+        self.reach(row + 1)
+        self._rows[row] = value
+
+    def reach(self, count: int) -> None:
+        """Have at least so many rows."""
+        if count > len(self._rows):
+            grown = np.full(max(count, 2 * len(self._rows)), self._fill, self._rows.dtype)
+            grown[: len(self._rows)] = self._rows
+            self._rows = grown
