@@ -10,6 +10,10 @@ from html.entities import html5
 MARKUP_ROUNDS = 6
 """Feeds escape markup twice, seldom three times; deeper nesting is nobody's text and would cost a round a level."""
 
+MAX_MARKS = 30
+"""Combining marks in a row before normalization, the limit of Unicode's stream-safe format (UAX #15): Python sorts a
+row in quadratic time, 0.4 s for 32 KiB. Marks beyond it go."""
+
 HASH_BYTES = 8
 """Two different texts among a million items share a hash once in 37 million catalogues."""
 
@@ -49,12 +53,26 @@ def content_hash(pieces: Sequence[str]) -> bytes:
 
 
 def _normalize(text: str) -> str:
-    # str.isprintable() runs at memory speed and is false for every character that _INVISIBLE names.
+    # str.isprintable() takes 2 ns a character and is false for what _INVISIBLE names and any whitespace but " ".
     if not text.isprintable():
-        text = _INVISIBLE.sub("", text)
+        text = " ".join(_INVISIBLE.sub("", text).split())
     if not unicodedata.is_normalized("NFKC", text):
+        text = _LONG_RUN.sub(_limit_marks, text)
         text = unicodedata.normalize("NFKC", _SET_APART.sub(r" \g<0> ", text))
-    return " ".join(text.split())
+    if "  " in text or text != text.strip():
+        return " ".join(text.split())
+    return text
+
+
+def _limit_marks(run: re.Match[str]) -> str:
+    kept = []
+    mark_count = 0
+    for character in run[0]:
+        is_mark = unicodedata.category(character)[0] == "M" or character in _KATAKANA_MARKS
+        mark_count = mark_count + 1 if is_mark else 0
+        if mark_count <= MAX_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def _strip(markup: re.Match[str]) -> str:
@@ -76,6 +94,11 @@ _INVISIBLE = re.compile(
     r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # Cc but for whitespace
     r"\u00ad\u200b\u2060\ufeff]"  # soft hyphen, zero-width space, word joiner, byte order mark
 )
+
+_KATAKANA_MARKS = "\uff9e\uff9f"  # letters that NFKC turns into marks
+
+# Marks are no word characters; other symbols are in the class as well, since re knows no categories.
+_LONG_RUN = re.compile(rf"(?:[^\w\s\x00-\x7f]|[{_KATAKANA_MARKS}]){{{MAX_MARKS + 1},}}+")
 
 # NFKC would glue them to their neighbours: "1½" would read 11⁄2, "Lamp™" LampTM, "②③" 23, and "＜b＞" <b>.
 _SET_APART = re.compile(r"[\u00bc-\u00be\u2120\u2122\u2150-\u215f\u2189\u2460-\u249b\u24ea\ufe64\uff1c]")
@@ -99,16 +122,17 @@ _MARKUP = re.compile(
     re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
 
-_INLINE = frozenset(
-    "a abbr acronym b bdi bdo big cite code del dfn em font i ins kbd mark nobr q s samp small span strike strong sub"
-    " sup tt u var wbr".split()
-)
+_INLINE_NAMES = """
+    a abbr acronym b bdi bdo big cite code del dfn em font i ins kbd mark nobr q s samp small span strike strong sub sup
+    tt u var wbr
+"""
+_INLINE = frozenset(_INLINE_NAMES.split())
 
-_BLOCK = frozenset(
-    "address applet area article aside audio base basefont blockquote body br button canvas caption center col colgroup"
-    " data datalist dd details dialog dir div dl dt embed fieldset figcaption figure footer form frame frameset h1 h2 h3"
-    " h4 h5 h6 head header hgroup hr html iframe img input label legend li link main map marquee menu meta meter nav"
-    " noframes noscript o:p object ol optgroup option output p param picture pre progress rp rt ruby script search"
-    " section select slot source style summary svg table tbody td template textarea tfoot th thead time title tr track"
-    " ul video".split()
-)
+_BLOCK_NAMES = """
+    address applet area article aside audio base basefont blockquote body br button canvas caption center col colgroup
+    data datalist dd details dialog dir div dl dt embed fieldset figcaption figure footer form frame frameset h1 h2 h3
+    h4 h5 h6 head header hgroup hr html iframe img input label legend li link main map marquee menu meta meter nav
+    noframes noscript o:p object ol optgroup option output p param picture pre progress rp rt ruby script search section
+    select slot source style summary svg table tbody td template textarea tfoot th thead time title tr track ul video
+"""
+_BLOCK = frozenset(_BLOCK_NAMES.split())
