@@ -121,6 +121,24 @@ ROWS = {
     "an empty id to exclude": (asking(exclude_item_ids=["1", ""]), ["options.exclude_item_ids[1]"]),
     "1,001 ids to exclude": (asking(exclude_item_ids=["1"] * 1001), ["options.exclude_item_ids"]),
     "an over-long id to ignore": (asking(ignore_event_ids=[LONG_ID]), ["options.ignore_event_ids[0]"]),
+    "rotation for no user": (
+        recommend(item_id="1", options=RecommendOptions(rotation={"seconds": 60})),
+        ["options.rotation"],
+    ),
+    "a negative rotation": (asking(rotation={"seconds": -1}), ["options.rotation"]),
+    "a condition without a test": (
+        asking(filter=Filter(must=[Condition(attribute="a")])),
+        ["options.filter.must[0]"],
+    ),
+    "a boost without a condition": (
+        asking(boosts=[Boost(add=1.0)]),
+        ["options.boosts[0].when.attribute", "options.boosts[0].when"],
+    ),
+    "an immense boost": (
+        asking(boosts=[Boost(when=Condition(attribute="a", equals=True), add=1e7)]),
+        ["options.boosts[0].add"],
+    ),
+    "an empty id to rank": (asking(item_ids=[""]), ["options.item_ids[0]"]),
     "a negative min_revision": (recommend(user_id="ada", min_revision=-1), ["min_revision"]),
     "min_revision of no user": (recommend(item_id="1", min_revision=1), ["min_revision"]),
     "no item": (upsert(), ["items"]),
@@ -156,6 +174,12 @@ ROWS = {
     "a page token of no page": (catalog.ListItemsRequest(page_token="!"), ["page_token"]),
     "an empty user to get": (user.GetUserRequest(), ["user_id"]),
     "an over-long user to delete": (user.DeleteUserRequest(user_id=LONG_ID), ["user_id"]),
+    "no event to forget": (user.ForgetEventsRequest(user_id="ada"), ["event_ids"]),
+    "257 events to forget": (user.ForgetEventsRequest(user_id="ada", event_ids=["1"] * 257), ["event_ids"]),
+    "an empty id to forget": (user.ForgetEventsRequest(user_id="ada", event_ids=[""]), ["event_ids[0]"]),
+    "a page token of no page of events": (user.ListEventsRequest(user_id="ada", page_token="!"), ["page_token"]),
+    "an event's text of markup alone": (update(Event(text="<br>")), ["events[0].text"]),
+    "a piece of markup alone": (upsert(titled(texts=["a", "<p></p>"])), ["items[0].texts[1]"]),
     "several faults at once": (
         update(Event(item_id=""), Event(item_id="1", type=99, weight=float("inf")), user_id=""),
         ["user_id", "events[0].item_id", "events[1].type", "events[1].weight"],
@@ -165,12 +189,6 @@ DIMENSION_ROWS = {
     "an event": (update(Event(vector=vector(dim=5))), "events[0].vector"),
     "a target": (recommend(vector=vector(dim=33)), "vector"),
     "an item": (upsert(titled(vector=vector(dim=384))), "items[0].vector"),
-}
-NOT_SERVED_ROWS = {
-    "filter": asking(filter=Filter(must=[Condition(attribute="a", equals=True)])),
-    "diversity": asking(diversity=0.5),
-    "rotation": asking(rotation={"seconds": 60}),
-    "boosts": asking(boosts=[Boost(add=1.0)]),
 }
 
 
@@ -213,14 +231,6 @@ def test_a_vector_of_another_dimension_fails_a_precondition(row, hash_server):
     assert "32" in error.message
 
 
-@pytest.mark.parametrize("option", NOT_SERVED_ROWS)
-def test_an_option_that_is_not_served_yet_is_unimplemented(option, hash_server):
-    """UNIMPLEMENTED, naming the option: it is never silently left out."""
-    error = refusal(hash_server, NOT_SERVED_ROWS[option])
-    assert error.code is grpc.StatusCode.UNIMPLEMENTED
-    assert f"options.{option}" in error.message
-
-
 @pytest.mark.parametrize(
     ("request_", "kind"),
     [
@@ -228,8 +238,10 @@ def test_an_option_that_is_not_served_yet_is_unimplemented(option, hash_server):
         (catalog.GetItemRequest(item_id="nope"), "item"),
         (user.GetUserRequest(user_id="nope"), "user"),
         (user.DeleteUserRequest(user_id="nope"), "user"),
+        (user.ListEventsRequest(user_id="nope"), "user"),
+        (user.ForgetEventsRequest(user_id="nope", event_ids=["1"]), "user"),
     ],
-    ids=["target item", "GetItem", "GetUser", "DeleteUser"],
+    ids=["target item", "GetItem", "GetUser", "DeleteUser", "ListEvents", "ForgetEvents"],
 )
 def test_an_unknown_item_or_user_is_not_found(request_, kind, hash_server):
     """NOT_FOUND with a ResourceInfo that names it."""

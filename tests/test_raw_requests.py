@@ -12,8 +12,6 @@ from recwire import Event, Item, ServerFaultError
 from recwire.v1 import catalog_service_pb2 as catalog
 from recwire.v1 import recommender_service_pb2 as recommender
 from recwire.v1 import user_service_pb2 as user
-from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
-from recwire.v1.user_service_pb2_grpc import UserServiceStub
 from recwire_server.encoder import Vector
 from recwire_server.testing import HashEncoder
 
@@ -73,22 +71,6 @@ def test_a_request_over_4_mib_is_refused(hash_server):
         channel.unary_unary("/recwire.v1.RecommenderService/Embed")(bytes(4 * 1024 * 1024 + 1), timeout=10)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len(hash_server.client.embed(["a lamp"]).vectors) == 1
-
-
-def test_rpcs_that_are_not_served_yet_are_unimplemented(hash_server):
-    """UNIMPLEMENTED, whatever the shape of the rpc."""
-    with grpc.insecure_channel(hash_server.address) as channel:
-        recommender_stub, user_stub = RecommenderServiceStub(channel), UserServiceStub(channel)
-        calls = [
-            lambda: list(recommender_stub.UpdateUserStream(iter([recommender.UpdateUserStreamRequest()]), timeout=10)),
-            lambda: user_stub.ListEvents(user.ListEventsRequest(user_id="ada"), timeout=10),
-            lambda: user_stub.ForgetEvents(user.ForgetEventsRequest(user_id="ada"), timeout=10),
-            lambda: list(user_stub.ExportUser(user.ExportUserRequest(user_id="ada"), timeout=10)),
-        ]
-        for call in calls:
-            with pytest.raises(grpc.RpcError) as raised:
-                call()
-            assert error_of(raised.value).code is grpc.StatusCode.UNIMPLEMENTED
 
 
 class FaultyEncoder(HashEncoder):

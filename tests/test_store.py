@@ -35,11 +35,11 @@ async def test_what_was_acknowledged_is_in_a_copy_taken_at_once(tmp_path: Path):
     """The files as they are after the acknowledgement, without closing, hold the write."""
     store = await opened(tmp_path / "a")
     await store.append_events("ada", [event("1"), event("2")])
-    await store.put_items([item("i")])
+    await store.put_items([item("i")], time_ns=1)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     await store.close()
     copy = await opened(tmp_path / "b")
-    assert [e.event_id for e in await copy.events("ada")] == ["1", "2"]
+    assert [e.event_id for e in (await copy.user("ada")).events] == ["1", "2"]
     assert list(await copy.items(["i", "j"])) == ["i"]
     await copy.close()
 
@@ -66,7 +66,7 @@ async def test_closing_commits_what_waits(tmp_path: Path):
     await store.close()
     await asyncio.gather(*writes)
     store = await opened(tmp_path)
-    assert [e.event_id for e in await store.events("ada")] == [str(n) for n in range(500)]
+    assert [e.event_id for e in (await store.user("ada")).events] == [str(n) for n in range(500)]
     await store.close()
 
 

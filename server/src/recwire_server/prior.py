@@ -62,8 +62,8 @@ class Prior:
         counts = np.zeros(generation.index.row_count)
         counts[live] = self._popularity.counts(generation.numbers(live))
         most = counts.max(initial=0.0)
-        # Equally popular is equal, however the sums were rounded.
-        return (counts / most).round(9) if most else counts
+        # What seconds apart made, or rounding, is equally popular.
+        return (counts / most).round(6) if most else counts
 
     def _recency(self, generation: Generation, now_ns: int) -> Scores:
         live = _recommendable(generation, now_ns)

@@ -21,7 +21,7 @@ def event_from(
     return Event(
         event_id=check.optional_id(f"{field}.event_id", message.event_id) or default_id or uuid.uuid4().hex,
         item_id=check.id(f"{field}.item_id", message.item_id) if subject == "item_id" else None,
-        text=check.text(f"{field}.text", message.text) if subject == "text" else None,
+        text=check.content(f"{field}.text", message.text) if subject == "text" else None,
         vector=check.vector(f"{field}.vector", message.vector) if subject == "vector" else None,
         type=check.enum(f"{field}.type", message.type, EventType),
         weight=check.number(f"{field}.weight", message.weight, MAX_EVENT_WEIGHT)

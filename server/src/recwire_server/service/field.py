@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from recwire_server.errors import InvalidRequestError, PreconditionError, Violation
+from recwire_server.text import clean
 from recwire_server.vector import Vector
 
 MAX_ID_BYTES = 256
@@ -67,6 +68,14 @@ class FieldCheck:
             self.add(field, f"has {size:,} bytes; the limit is {MAX_TEXT_BYTES:,}")
         if not value.strip() and not may_be_empty:
             self.add(field, "is blank; give at least one character that is no space")
+        return value
+
+    def content(self, field: str, value: str) -> str:
+        """Return a text of at most 32 KiB that says something, its markup and what cannot be seen aside."""
+        violation_count = len(self.violations)
+        self.text(field, value)
+        if len(self.violations) == violation_count and not clean(value):
+            self.add(field, "is nothing but markup and invisible characters; give at least one that can be read")
         return value
 
     def count(self, field: str, values: Sized, least: int, most: int) -> None:

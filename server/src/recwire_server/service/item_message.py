@@ -19,8 +19,8 @@ def item_from(message: item_pb2.Item, field: str, check: FieldCheck) -> Item:
     has_publish, has_expire = message.HasField("publish_time"), message.HasField("expire_time")
     return Item(
         item_id=check.id(f"{path}item_id", message.item_id),
-        title=check.text(f"{path}title", message.title, may_be_empty=True),
-        texts=tuple(check.text(f"{path}texts[{i}]", text) for i, text in enumerate(message.texts)),
+        title=check.content(f"{path}title", message.title) if message.title else "",
+        texts=tuple(check.content(f"{path}texts[{i}]", text) for i, text in enumerate(message.texts)),
         attributes={
             name: _attribute_from(name, value, f'{path}attributes["{name}"]', check)
             for name, value in message.attributes.items()

@@ -55,7 +55,7 @@ def target_from(request: recommender_service_pb2.RecommendRequest, now_ns: int, 
         case "item_id":
             return ItemTarget(check.id("item_id", request.item_id))
         case "text":
-            return TextTarget(check.text("text", request.text))
+            return TextTarget(check.content("text", request.text))
         case "vector":
             return VectorTarget(check.vector("vector", request.vector))
     if kind is None:

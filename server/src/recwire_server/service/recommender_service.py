@@ -125,6 +125,8 @@ class RecommenderService(RecommenderServiceServicer):
         check = FieldCheck(self._encoder.dim)
         target = target_from(request, time.time_ns(), check)
         options = options_from(request.options, "options", check)
+        if options.rotation_ns and not isinstance(target, UserTarget):
+            check.add("options.rotation", "goes with user_id only: nobody else is remembered")
         check.finish()
         answer = await self._recommender.recommend(target, options, _revision_wait_s(context), deadline_s(context))
         return answer_message(answer, self._encoder.model)
