@@ -4,8 +4,9 @@ A search of the graph knows nothing of filters: it is asked for more than is wan
 Where few items pass, that costs more than a scan of those few, which then takes its place.
 """
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -68,6 +69,27 @@ def find(
         matches = _by_graph(generation, query, k, eligibility)
     if matches is None:
         matches = generation.index.best_of(eligibility.labels(generation), query, k, extra)
+    return ranked(generation, matches)[:k]
+
+
+def find_by_groups(
+    generation: Generation,
+    query: Query,
+    k: int,
+    eligibility: Eligibility,
+    extra: Scores,
+    groups: Sequence[BitMap],
+) -> list[Candidate]:
+    """Return what `find` returns, where extra is the same for all items of a group, and the groups hold all that pass.
+
+    Each group's best by the inner product are its best, so that each is searched for itself.
+    """
+    found = [
+        one.label
+        for group in groups
+        for one in find(generation, query, k, replace(eligibility, passing=group), None, exact=False)
+    ]
+    matches = generation.index.best_of(np.array(found, np.int64), query, k, extra)
     return ranked(generation, matches)[:k]
 
 
