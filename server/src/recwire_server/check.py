@@ -58,7 +58,6 @@ def check_directory(data_dir: Path, begin: Callable[[str], None]) -> CheckedDire
             if checks[0].problems:
                 return CheckedDirectory(found, checks)
             found = read_meta(connection)
-            dim = int(found["dim"])
             for what, check in CHECKS.items():
                 begin(what)
                 checks.append(check(connection, found))
