@@ -82,7 +82,7 @@ def _table(checked: CheckedDirectory) -> Table:
 
 
 def _check_live(address: str) -> None:
-    checked_count, differing = 0, []
+    checked_count, differing = 0, list[str]()
     try:
         with Client(address) as client, StepProgress() as progress:
             progress.begin("users, replayed")
@@ -90,7 +90,7 @@ def _check_live(address: str) -> None:
                 checked_count = answer.checked_count
                 differing += answer.differing_user_ids
     except UnavailableError as error:
-        _leave(f"nothing answers at {address}: {error}", 1)
+        _leave(f"nothing takes calls at {address}: is a server running there? ({error})", 1)
     except RecwireError as error:
         _leave(str(error), 1)
     _say([f"user {user_id!r}: the live state is not what the stored events make" for user_id in differing])

@@ -36,7 +36,7 @@ DID = {
 }
 PARTS = {
     "history": "older events, together: too old to count one by one",
-    "prior": "popularity of the item, over all users",
+    "prior": "popularity: the item's share of what the most popular one has, as it counts here",
     "recency": "how new the item is",
     "boost": "a business rule",
     "query": "what was asked for",
@@ -183,7 +183,7 @@ def _titles(client: Client, known: dict[str, str], events: Collection[StoredEven
 
 
 def _head(client: Client, user_id: str, item: Item, now: _Answer, without: _Answer | None) -> Iterator[str]:
-    yield f"{item.title or item.item_id} ({item.item_id}) for user {user_id}"
+    yield f"{item.title or 'without a title'}: item {item.item_id}, for user {user_id}"
     yield f"{_standing(now)}; {STRATEGIES[now.strategy]}"
     if without:
         yield f"without what is ignored: {_standing(without)}; {STRATEGIES[without.strategy]}"
@@ -200,7 +200,7 @@ def _head(client: Client, user_id: str, item: Item, now: _Answer, without: _Answ
 def _standing(answer: _Answer) -> str:
     among = "all items" if answer.is_seen else "the items not in the history"
     rank = f"rank {answer.rank:,} among" if answer.rank else f"beyond the first {MAX_RANK:,} of"
-    return f"score {answer.score:.3f}, {rank} {among}"
+    return f"score {answer.score:.4f}, {rank} {among}"
 
 
 def _table(
@@ -214,23 +214,23 @@ def _table(
     table.add_column("what", footer="the score", ratio=1)
     table.add_column("when (UTC)", no_wrap=True)
     table.add_column("weight", justify="right")
-    table.add_column("adds", justify="right", footer=f"{now.score:+.3f}")
+    table.add_column("adds", justify="right", footer=f"{now.score:+.4f}")
     if without:
-        table.add_column("without", justify="right", footer=f"{without.score:+.3f}")
+        table.add_column("without", justify="right", footer=f"{without.score:+.4f}")
     table.add_column("event id", overflow="fold", max_width=32)
     others = {share.key: share.value for share in without.shares} if without else {}
     shares = [*now.shares]
     shares += [_Share(*key, 0.0) for key in others if key not in {share.key for share in shares}]
     shown = shares[: row_count or None]
     for share in shown:
-        values = [f"{share.value:+.3f}"]
+        values = [f"{share.value:+.4f}"]
         if without:
-            values.append(f"{others[share.key]:+.3f}" if share.key in others else "-")
+            values.append(f"{others[share.key]:+.4f}" if share.key in others else "-")
         table.add_row(*_words(share, events.get(share.event_id), titles), *values, Text(share.event_id))
     if rest := shares[len(shown) :]:
-        values = [f"{sum(share.value for share in rest):+.3f}"]
+        values = [f"{sum(share.value for share in rest):+.4f}"]
         if without:
-            values.append(f"{sum(others.get(share.key, 0.0) for share in rest):+.3f}")
+            values.append(f"{sum(others.get(share.key, 0.0) for share in rest):+.4f}")
         table.add_row(f"{len(rest):,} smaller shares, together (--rows 0 shows them)", "", "", *values, "")
     return table
 
@@ -258,7 +258,7 @@ def _one_line_errors(address: str) -> Iterator[None]:
     try:
         yield
     except UnavailableError as error:
-        _leave(f"nothing answers at {address}, or it is starting: {error}; name the server with --to HOST:PORT")
+        _leave(f"nothing takes calls at {address}: name a running server with --to HOST:PORT ({error})")
     except RecwireError as error:
         _leave(str(error))
 
