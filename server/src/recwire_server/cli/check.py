@@ -77,7 +77,7 @@ def _table(checked: CheckedDirectory) -> Table:
     table.add_column("count", justify="right")
     table.add_column("wrong", justify="right")
     for check in checked.checks:
-        table.add_row(check.what, f"{check.count:,}", f"{len(check.problems):,}" if check.problems else "")
+        table.add_row(check.what, f"{check.count:,}", f"{len(check.problems):,}")
     return table
 
 

@@ -31,6 +31,8 @@ def opened(data_dir: Path) -> Iterator[sqlite3.Connection]:
     database = data_dir / DATABASE
     if not database.is_file():
         raise DataDirectoryError(f"{data_dir} is no data directory: it has no {DATABASE}")
+    if not database.stat().st_size:
+        raise DataDirectoryError(f"{database} is empty: what was in it is lost")
     with ExitStack() as exit_stack:
         exit_stack.enter_context(_locked(data_dir))
         log = data_dir / f"{DATABASE}-wal"
