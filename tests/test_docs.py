@@ -4,18 +4,42 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import StartServer
+from google.protobuf.descriptor import Descriptor
 from test_readme import ADDRESS, ROOT, same_but_for_rounding
+from typer.testing import CliRunner
 
+from recwire import Client
+from recwire.v1 import (
+    admin_service_pb2,
+    catalog_service_pb2,
+    event_pb2,
+    item_pb2,
+    recommendation_pb2,
+    recommender_service_pb2,
+    user_service_pb2,
+)
+from recwire_server.cli import app
 from recwire_server.config import Settings
 from recwire_server.encoder.onnx import OnnxEncoder
 
 DOCS = ROOT / "docs"
 PAGES = sorted(page for page in DOCS.glob("*.md") if page.name != "README.md")
+CONTRACT = (
+    admin_service_pb2,
+    catalog_service_pb2,
+    event_pb2,
+    item_pb2,
+    recommendation_pb2,
+    recommender_service_pb2,
+    user_service_pb2,
+)
 SERVE, SHOW = "recwire-server serve ", "recwire-server "
 
 
@@ -56,7 +80,9 @@ SECTIONS = [section for page in PAGES for section in sections(page)]
 
 
 @pytest.mark.parametrize("section", [pytest.param(section, id=section.name) for section in SECTIONS])
-def test_a_section_runs_and_prints_what_it_shows(section: Section, start_server: StartServer, int8_encoder: OnnxEncoder):
+def test_a_section_runs_and_prints_what_it_shows(
+    section: Section, start_server: StartServer, int8_encoder: OnnxEncoder
+):
     """On a server with the settings that it names, its code prints the `#>` lines, and its commands the text below."""
     server = start_server(int8_encoder, **section.settings)
     expected = "".join(f"{line}\n" for line in re.findall(r"^\s*#> (.*)$", section.code, re.MULTILINE))
@@ -87,14 +113,26 @@ def alike(printed: str, expected: str) -> bool:
         return False
 
 
-def test_every_setting_that_is_named_exists():
-    """Names in backquotes that look like settings' are settings, and every flag shown was taken by a server above."""
+def test_every_name_in_backquotes_exists():
+    """Names with underscores are settings, fields of the contract, or what the client has; flags are a command's."""
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    named = set(re.findall(r"`--([a-z-]+)", text)) - {"to", "data-dir", "ignore", "help"}
-    named |= {flag.replace("_", "-") for section in SECTIONS for flag in section.settings}
+    names = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", text))
+    fields = {field.name for module in CONTRACT for message in messages(module) for field in message.fields}
+    flags = set(re.findall(r"(?<=[` ])--([a-z-]+)", text))
+    options = {option for command in ("serve", "explain", "check") for option in options_of(command)}
 
-    assert named
-    assert [name for name in named if name.replace("-", "_") not in Settings.model_fields] == []
+    assert names
+    assert names - fields - set(Settings.model_fields) - set(dir(Client)) == set()
+    assert flags - options == set()
+
+
+def messages(module: ModuleType) -> Iterable[Descriptor]:
+    return module.DESCRIPTOR.message_types_by_name.values()
+
+
+def options_of(command: str) -> list[str]:
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}, terminal_width=200).stdout
+    return re.findall(r"--([a-z-]+)", shown)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS.glob("*.md")], ids=lambda page: page.name)
