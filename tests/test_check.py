@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from recwire import Client, Event, Item
 from recwire_server.cli import app
 from recwire_server.config import load_settings
-from recwire_server.store.stopped import DATABASE
+from recwire_server.store.database import DATABASE_FILE
 from recwire_server.testing import HashEncoder, running_server
 
 DIM = HashEncoder().dim
@@ -51,7 +51,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def damage(data_dir: Path, sql: str, *values: object) -> None:
-    connection = sqlite3.connect(data_dir / DATABASE)
+    connection = sqlite3.connect(data_dir / DATABASE_FILE)
     connection.execute(sql, values)
     connection.commit()
     connection.close()
@@ -86,7 +86,7 @@ def test_a_directory_that_a_crash_left_is_checked_with_its_log(start_server: Sta
     """What is only in the write-ahead log counts, and the log stays where it is."""
     fill(start_server())
     shutil.copytree(tmp_path / "data", tmp_path / "crashed")
-    assert (tmp_path / "crashed" / f"{DATABASE}-wal").stat().st_size
+    assert (tmp_path / "crashed" / f"{DATABASE_FILE}-wal").stat().st_size
     before = list(state_of(tmp_path / "crashed"))
 
     result = check("--data-dir", str(tmp_path / "crashed"))
@@ -156,7 +156,7 @@ def test_no_more_than_twenty_problems_are_named(data_dir: Path):
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9])
 def test_a_truncated_database_is_damaged(data_dir: Path, share: float):
     """A file that lost its end fails, wherever it was cut."""
-    database = data_dir / DATABASE
+    database = data_dir / DATABASE_FILE
     os.truncate(database, int(database.stat().st_size * share))
 
     result = check("--data-dir", str(data_dir))

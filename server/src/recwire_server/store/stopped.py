@@ -11,9 +11,8 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from recwire_server.store import DataDirectoryError
+from recwire_server.store.database import DATABASE_FILE
 from recwire_server.store.schema import SCHEMA_VERSION
-
-DATABASE = "recwire.sqlite3"
 
 
 class DirectoryInUseError(DataDirectoryError):
@@ -28,18 +27,18 @@ def opened(data_dir: Path) -> Iterator[sqlite3.Connection]:
     read, in the system's folder of temporary files. Raises DataDirectoryError if there is no database,
     DirectoryInUseError if a server runs on it; sqlite3.DatabaseError, now or at any query, if the file is damaged.
     """
-    database = data_dir / DATABASE
+    database = data_dir / DATABASE_FILE
     if not database.is_file():
-        raise DataDirectoryError(f"{data_dir} is no data directory: it has no {DATABASE}")
+        raise DataDirectoryError(f"{data_dir} is no data directory: it has no {DATABASE_FILE}")
     if not database.stat().st_size:
         raise DataDirectoryError(f"{database} is empty: what was in it is lost")
     with ExitStack() as exit_stack:
         exit_stack.enter_context(_locked(data_dir))
-        log = data_dir / f"{DATABASE}-wal"
+        log = data_dir / f"{DATABASE_FILE}-wal"
         if log.is_file() and log.stat().st_size:
             folder = Path(exit_stack.enter_context(TemporaryDirectory(prefix="recwire-check-")))
             shutil.copyfile(log, folder / log.name)
-            database = Path(shutil.copyfile(database, folder / DATABASE))
+            database = Path(shutil.copyfile(database, folder / DATABASE_FILE))
             address = f"file:{quote(str(database))}"
         else:
             # immutable: else SQLite makes, and leaves, files for a write-ahead log beside it.
