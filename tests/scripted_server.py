@@ -62,7 +62,8 @@ class ScriptedServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self._server.stop(grace=0).wait()
 
     def answer(self, rpc: str, *outcomes: Message | Failure) -> None:
-        """Answer the next calls of an rpc with these, one each, and later ones with empty messages."""
+        """Answer the next calls of an rpc with these, one each, and later ones with empty messages; a call that streams
+        answers with all of these."""
         self._script[rpc] = list(outcomes)
 
     def requests(self, rpc: str) -> list[Any]:
@@ -80,12 +81,18 @@ class ScriptedServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             for request in requests:
                 yield self._outcome(method, request, context)
 
+        def parts_of_answer(request: Message, context: grpc.ServicerContext) -> Iterator[Message]:
+            for _ in range(max(1, len(self._script.get(method.name, ())))):
+                yield self._outcome(method, request, context)
+
         parts = {
             "request_deserializer": GetMessageClass(method.input_type).FromString,
             "response_serializer": lambda message: message.SerializeToString(),
         }
         if method.client_streaming:
             return grpc.stream_stream_rpc_method_handler(stream, **parts)
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(parts_of_answer, **parts)
         return grpc.unary_unary_rpc_method_handler(unary, **parts)
 
     def _outcome(self, method: MethodDescriptor, request: Message, context: grpc.ServicerContext) -> Message:

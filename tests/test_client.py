@@ -1,5 +1,6 @@
 """What the Python client sends and returns, over real sockets; each test is about both kinds of client."""
 
+import asyncio
 import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,12 +12,20 @@ import pytest
 from scripted_server import Caller, ScriptedServer
 
 import recwire
-from recwire import Event, EventType, Item
-from recwire.v1.admin_service_pb2 import GetServerInfoResponse
+from recwire import Event, EventType, Item, StoredEvent, UserUpdate
+from recwire.v1.admin_service_pb2 import CheckUsersResponse, GetServerInfoResponse
 from recwire.v1.catalog_service_pb2 import GetItemResponse, ImportItemsResponse, ItemError, ListItemsResponse
 from recwire.v1.model_pb2 import ModelVersion
 from recwire.v1.recommendation_pb2 import RecommendResponse
-from recwire.v1.recommender_service_pb2 import Embedding, EmbedResponse, EmbedStreamResponse, UpdateUserResponse
+from recwire.v1.recommender_service_pb2 import (
+    Embedding,
+    EmbedResponse,
+    EmbedStreamResponse,
+    UpdateUserResponse,
+    UpdateUserStreamResponse,
+)
+from recwire.v1.stream_pb2 import StreamError
+from recwire.v1.user_service_pb2 import ExportUserResponse, ListEventsResponse
 
 BOTH = pytest.mark.parametrize("client_class", [recwire.Client, recwire.AsyncClient])
 VIEW = Event(item_id="42", type=EventType.EVENT_TYPE_VIEW)
@@ -30,6 +39,8 @@ CALLS: list[tuple[str, tuple[Any, ...], str, float]] = [  # method, arguments, r
     ("get_item", ("1",), "GetItem", 5.0),
     ("list_items", (), "ListItems", 5.0),
     ("get_user", ("ada",), "GetUser", 5.0),
+    ("forget_events", ("ada", ["e1"]), "ForgetEvents", 5.0),
+    ("list_events", ("ada",), "ListEvents", 5.0),
     ("delete_user", ("ada",), "DeleteUser", 5.0),
     ("get_server_info", (), "GetServerInfo", 5.0),
 ]
@@ -126,6 +137,7 @@ def test_recommend_sends_its_options(server, call):
         "rotation": timedelta(hours=1),
         "boosts": [recwire.Boost(when=brand, add=0.1)],
         "min_score": 0.0,
+        "item_ids": ["2", "3"],
     }
     call("recommend", "ada", min_revision=7, **options)
     (request,) = server.requests("Recommend")
@@ -155,11 +167,14 @@ def test_embed_returns_vectors(server, call):
     assert embeddings.model.name == "hash"
 
 
-@pytest.mark.parametrize("method", ["embed", "embed_stream", "delete_items"])
-def test_a_lone_text_is_refused(server, call, method):
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [("embed", ()), ("embed_stream", ()), ("delete_items", ()), ("forget_events", ("ada",))],
+)
+def test_a_lone_text_is_refused(server, call, method, arguments):
     """A text where a list of texts belongs raises, instead of passing as its letters."""
     with pytest.raises(TypeError, match="not one text"):
-        call(method, "hiking")
+        call(method, *arguments, "hiking")
 
 
 def test_embed_stream_yields_an_embedding_a_text(server, call):
@@ -221,6 +236,119 @@ async def test_async_embed_stream_takes_an_async_iterable(server):
     async with recwire.AsyncClient(server.address) as client:
         assert len([embedding async for embedding in client.embed_stream(texts())]) == 100
     assert [len(message.request.texts) for message in server.requests("EmbedStream")] == [64, 36]
+
+
+def test_update_user_stream_yields_an_outcome_an_update(server, call):
+    """In order, with the update as it was sent, an id in each of its events; an error stands in its place."""
+    error = StreamError(code=3, message="is empty", fields=["events[0].item_id"])
+    server.answer(
+        "UpdateUserStream",
+        UpdateUserStreamResponse(response=UpdateUserResponse(revision=1)),
+        UpdateUserStreamResponse(error=error),
+        UpdateUserStreamResponse(response=UpdateUserResponse(revision=2)),
+    )
+    options = recwire.RecommendOptions(limit=3)
+    first, second, third = call(
+        "update_user_stream",
+        iter([UserUpdate("ada", [VIEW, VIEW]), UserUpdate("bea", [Event()]), UserUpdate("ada", iter([VIEW]), options)]),
+    )
+    assert [first.response.revision, third.response.revision] == [1, 2]
+    assert (first.error, second.response, third.error) == (None, None, None)
+    assert isinstance(second.error, recwire.InvalidArgumentError)
+    assert [violation.field for violation in second.error.violations] == ["events[0].item_id"]
+    requests = [message.request for message in server.requests("UpdateUserStream")]
+    for outcome, request in zip([first, second, third], requests, strict=True):
+        assert outcome.update.user_id == request.user_id
+        assert list(outcome.update.events) == list(request.events)
+    assert len({event.event_id for request in requests for event in request.events} - {""}) == 4
+    assert (first.update.recommend, third.update.recommend) == (None, options)
+    assert VIEW.event_id == ""
+
+
+@BOTH
+def test_update_user_stream_reads_at_most_64_ahead(server, client_class):
+    """Nothing is read beyond what may be unanswered, and what is answered is yielded before more is read."""
+    read = [0]
+
+    def updates() -> Iterator[UserUpdate]:
+        while True:
+            read[0] += 1
+            yield UserUpdate("ada", [VIEW])
+
+    async def take() -> None:
+        async with recwire.AsyncClient(server.address) as client:
+            stream = client.update_user_stream(updates())
+            for yielded in range(1, 300):
+                await anext(stream)
+                assert read[0] < yielded + 64
+            await stream.aclose()
+
+    if client_class is recwire.AsyncClient:
+        asyncio.run(take())
+        return
+    with recwire.Client(server.address) as client:
+        stream = client.update_user_stream(updates())
+        for yielded in range(1, 300):
+            next(stream)
+            assert read[0] < yielded + 64
+        stream.close()
+
+
+async def test_async_update_user_stream_takes_an_async_iterable(server):
+    """The asyncio client reads updates as they come; a slow source's outcomes come before it has sent 64 updates."""
+    outcomes: list[recwire.UpdateOutcome] = []
+
+    async with recwire.AsyncClient(server.address) as client:
+
+        async def updates() -> AsyncIterator[UserUpdate]:
+            for number in range(64):
+                if not outcomes:
+                    yield UserUpdate(str(number), [VIEW])
+                await client.get_server_info()  # takes as long as an answer
+
+        async for outcome in client.update_user_stream(updates()):
+            outcomes.append(outcome)
+    assert 1 <= len(outcomes) < 64
+    assert [outcome.update.user_id for outcome in outcomes] == [str(number) for number in range(len(outcomes))]
+
+
+def test_a_slow_sources_outcomes_come_early(server):
+    """What has been answered is yielded with the next update, not 64 updates later."""
+    outcomes: list[recwire.UpdateOutcome] = []
+
+    with recwire.Client(server.address) as client:
+
+        def updates() -> Iterator[UserUpdate]:
+            for number in range(64):
+                if not outcomes:
+                    yield UserUpdate(str(number), [VIEW])
+                client.get_server_info()  # takes as long as an answer
+
+        for outcome in client.update_user_stream(updates()):
+            outcomes.append(outcome)
+    assert 1 <= len(outcomes) < 64
+
+
+def test_list_events_reads_every_page(server, call):
+    """All events come, in order, whatever pages they come in."""
+    events = [StoredEvent(event=Event(event_id=event_id)) for event_id in "321"]
+    server.answer(
+        "ListEvents",
+        ListEventsResponse(events=events[:2], next_page_token="two"),
+        ListEventsResponse(events=events[2:]),
+    )
+    assert call("list_events", "ada") == events
+    assert [request.page_token for request in server.requests("ListEvents")] == ["", "two"]
+
+
+def test_what_streams_back_comes_in_order(server, call):
+    """export_user yields events, whatever messages they come in; check_users each message."""
+    events = [StoredEvent(event=Event(event_id=event_id)) for event_id in "123"]
+    server.answer("ExportUser", ExportUserResponse(events=events[:2]), ExportUserResponse(events=events[2:]))
+    progress = [CheckUsersResponse(checked_count=count) for count in (100, 150)]
+    server.answer("CheckUsers", *progress)
+    assert call("export_user", "ada") == events
+    assert call("check_users") == progress
 
 
 def answer_of(count: int) -> EmbedStreamResponse:

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import RunningServer
 from recording_server import RecordingServer
 from typer.testing import CliRunner, Result
 
 from recwire_server.cli.imports import app
 
 
-def run(path: Path, server: RecordingServer, *options: str) -> Result:
+def run(path: Path, server: RecordingServer | RunningServer, *options: str) -> Result:
     return CliRunner().invoke(app, ["items", str(path), "--to", server.address, *options])
 
 
@@ -65,6 +66,17 @@ def test_of_lines_with_one_id_the_last_wins(tmp_path):
     assert server.items["a"].title == "New"
     assert "1 duplicates" in result.stdout
     assert "the last one wins" in result.stdout
+
+
+def test_items_with_the_same_text_are_told(tmp_path, hash_server):
+    """The summary counts them and names the first, each beside the one that has its text; they go in all the same."""
+    path = tmp_path / "items.csv"
+    path.write_text("id,title\na,Tent\nb,Boots\n" + "".join(f"c{n},Tent\n" for n in range(4)))
+    result = run(path, hash_server)
+    assert result.exit_code == 0
+    assert "imported 6 items" in result.stdout
+    assert "4 items have the same text as another: c0 like a, c1 like a, c2 like a, ..." in result.stdout
+    assert len(list(hash_server.client.list_items())) == 6
 
 
 def test_an_interrupted_import_is_finished_by_running_it_again(catalogue):

@@ -10,8 +10,8 @@
 
 `AsyncClient` is the same with `await`. Items, events and answers are the contract's messages, `recwire.v1`.
 
-Read in this order, in which a call meets them: `client` (or `aio`), `request`, `deadline`, `channel`; on the
-way back `embedding`, `vector`, `errors`.
+Read in this order, in which a call meets them: `client` (or `aio`), `request`, `deadline`, `channel`, `stream` (or
+`aio_stream`); on the way back `embedding`, `update`, `vector`, `errors`.
 """
 
 from recwire.aio import AsyncClient
@@ -35,6 +35,7 @@ from recwire.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from recwire.update import UpdateOutcome, UserUpdate
 from recwire.v1.event_pb2 import Event, EventType
 from recwire.v1.filter_pb2 import Boost, Condition, Filter, NumberRange
 from recwire.v1.item_pb2 import AttributeValue, Item, StringSet
@@ -47,6 +48,7 @@ from recwire.v1.recommendation_pb2 import (
     Strategy,
 )
 from recwire.v1.recommender_service_pb2 import EmbedPurpose, LongText
+from recwire.v1.user_service_pb2 import StoredEvent
 from recwire.vector import from_bytes, to_bytes
 
 __all__ = [
@@ -81,12 +83,15 @@ __all__ = [
     "SeenPolicy",
     "ServerFaultError",
     "Shortfall",
+    "StoredEvent",
     "Strategy",
     "StringSet",
     "TryLaterError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
+    "UpdateOutcome",
+    "UserUpdate",
     "from_bytes",
     "to_bytes",
 ]

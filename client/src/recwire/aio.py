@@ -1,17 +1,22 @@
 """The client for asyncio: `Client`, with `await`."""
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import grpc
 from google.protobuf.message import Message
 
-from recwire import channel, deadline, embedding, errors, request
+from recwire import aio_stream, channel, deadline, embedding, errors, request, update
 from recwire.embedding import Embedding, Embeddings
-from recwire.v1.admin_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
+from recwire.update import UpdateOutcome, UserUpdate
+from recwire.v1.admin_service_pb2 import (
+    CheckUsersRequest,
+    CheckUsersResponse,
+    GetServerInfoRequest,
+    GetServerInfoResponse,
+)
 from recwire.v1.catalog_service_pb2 import (
     DeleteItemsResponse,
     GetItemRequest,
@@ -30,19 +35,26 @@ from recwire.v1.recommender_service_pb2 import (
     EmbedPurpose,
     EmbedResponse,
     EmbedStreamRequest,
-    EmbedStreamResponse,
     LongText,
     UpdateUserResponse,
+    UpdateUserStreamRequest,
 )
 from recwire.v1.user_service_pb2 import (
     DeleteUserRequest,
     DeleteUserResponse,
+    ExportUserRequest,
+    ForgetEventsResponse,
     GetUserRequest,
     GetUserResponse,
+    ListEventsRequest,
+    ListEventsResponse,
+    StoredEvent,
 )
 
 if TYPE_CHECKING:
     from recwire.vector import VectorLike
+
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -98,24 +110,13 @@ class AsyncClient:
         texts is read, and sent, a few hundred texts ahead of what is yielded. timeout_s is for an answer, which is to
         64 texts. After an error, what was yielded counts: go on with the texts that come after.
         """
-        messages: asyncio.Queue[EmbedStreamRequest | None] = asyncio.Queue()
-        call = self._stubs.recommender.EmbedStream(_until_none(messages))
-        unanswered: deque[EmbedStreamRequest] = deque()
-        ahead = 1  # until the first answer: a server that refuses the stream is not sent more, see errors.LOST_STATUS
-        try:
-            async for message in _embed_requests(texts, purpose, long_text):
-                messages.put_nowait(message)
-                unanswered.append(message)
-                if len(unanswered) == ahead:
-                    for one in embedding.each(await self._next_answer(call, unanswered.popleft(), timeout_s)):
-                        yield one
-                    ahead = request.STREAM_AHEAD
-            messages.put_nowait(None)
-            for message in unanswered:
-                for one in embedding.each(await self._next_answer(call, message, timeout_s)):
+        messages = _embed_requests(texts, purpose, long_text)
+        wait_s = self._wait_s(timeout_s)
+        method = self._stubs.recommender.EmbedStream
+        async with aclosing(aio_stream.exchanges(method, messages, request.TEXTS_AHEAD, wait_s)) as exchanges:
+            async for exchange in exchanges:
+                for one in embedding.each_of_stream(exchange.answer):
                     yield one
-        finally:
-            call.cancel()
 
     async def update_user(
         self,
@@ -134,6 +135,25 @@ class AsyncClient:
         message = request.update_user(user_id, events, recommend)
         response: UpdateUserResponse = await self._call(self._stubs.recommender.UpdateUser, message, timeout_s)
         return response
+
+    async def update_user_stream(
+        self, updates: Iterable[UserUpdate] | AsyncIterable[UserUpdate], *, timeout_s: float | None = None
+    ) -> AsyncIterator[UpdateOutcome]:
+        """Record any number of updates as update_user() does; yield what became of each, in order, once it is durable.
+
+        An update that fails does not end the stream: its outcome has the error. updates is read, and sent, up to 64
+        updates ahead of what is yielded: these share the server's commits; those of one user take effect in order. An
+        outcome that has come is yielded once the next update is read.
+
+        timeout_s is for an outcome. An error that is raised is the stream's: what was yielded counts; what was read
+        after it may, so that events need ids of their own for the caller to send them again.
+        """
+        messages = _update_requests(updates)
+        wait_s = self._wait_s(timeout_s)
+        method = self._stubs.recommender.UpdateUserStream
+        async with aclosing(aio_stream.exchanges(method, messages, request.UPDATES_AHEAD, wait_s)) as exchanges:
+            async for exchange in exchanges:
+                yield update.outcome(exchange.request, exchange.answer)
 
     async def recommend(
         self,
@@ -154,7 +174,7 @@ class AsyncClient:
         the user at least as new as the update_user() that returned it.
 
         options are the fields of RecommendOptions: limit, filter, exclude_item_ids, seen, explain, diversity,
-        ignore_event_ids, exact, include_items, rotation, boosts, min_score.
+        ignore_event_ids, exact, include_items, rotation, boosts, min_score, item_ids.
         """
         message = request.recommend(
             user_id=user_id,
@@ -218,6 +238,41 @@ class AsyncClient:
         response: GetUserResponse = await self._call(self._stubs.user.GetUser, message, timeout_s)
         return response
 
+    async def forget_events(
+        self, user_id: str, event_ids: Iterable[str], *, timeout_s: float | None = None
+    ) -> ForgetEventsResponse:
+        """Take 1-256 events back: all is as though they had not happened. Unknown ids are no error.
+
+        Raises NotFoundError for a user without events; also when a retry finds that a lost first try had taken the
+        last ones.
+        """
+        message = request.forget_events(user_id, event_ids)
+        response: ForgetEventsResponse = await self._call(self._stubs.user.ForgetEvents, message, timeout_s)
+        return response
+
+    async def list_events(self, user_id: str, *, timeout_s: float | None = None) -> AsyncIterator[StoredEvent]:
+        """Yield every event of a user, the last recorded first. timeout_s is for a page. Raises NotFoundError."""
+        message = ListEventsRequest(user_id=user_id)
+        while True:
+            page: ListEventsResponse = await self._call(self._stubs.user.ListEvents, message, timeout_s)
+            for event in page.events:
+                yield event
+            if not page.next_page_token:
+                return
+            message.page_token = page.next_page_token
+
+    async def export_user(self, user_id: str, *, timeout_s: float | None = None) -> AsyncIterator[StoredEvent]:
+        """Yield all that is stored about a user: the events, as of now, in the order in which they happened.
+
+        timeout_s is for a message, which is 64 events. Raises NotFoundError.
+        """
+        message = ExportUserRequest(user_id=user_id)
+        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
+        async with aclosing(aio_stream.each(self._stubs.user.ExportUser(message), wait_s)) as parts:
+            async for part in parts:
+                for event in part.events:
+                    yield event
+
     async def delete_user(self, user_id: str, *, timeout_s: float | None = None) -> DeleteUserResponse:
         """Erase a user.
 
@@ -234,25 +289,26 @@ class AsyncClient:
         response: GetServerInfoResponse = await self._call(self._stubs.admin.GetServerInfo, message, timeout_s)
         return response
 
+    async def check_users(self, *, timeout_s: float | None = None) -> AsyncIterator[CheckUsersResponse]:
+        """Compare the state of every user with a replay of the stored events; yield progress, and who differs.
+
+        timeout_s is for a message, which is 100 users.
+        """
+        message = CheckUsersRequest()
+        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
+        async with aclosing(aio_stream.each(self._stubs.admin.CheckUsers(message), wait_s)) as answers:
+            async for progress in answers:
+                yield progress
+
+    def _wait_s(self, timeout_s: float | None) -> Callable[[Message], float]:
+        """Return how long to wait for the answer to a message of a stream."""
+        return lambda message: deadline.choose_s(message, timeout_s, self._timeout_s)
+
     async def _call(self, method: Any, message: Message, timeout_s: float | None) -> Any:
         try:
             return await method(message, timeout=deadline.choose_s(message, timeout_s, self._timeout_s))
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
-
-    async def _next_answer(self, call: Any, message: EmbedStreamRequest, timeout_s: float | None) -> EmbedResponse:
-        # gRPC's own deadline is for the whole stream, which takes as long as its source does.
-        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
-        try:
-            async with asyncio.timeout(wait_s):
-                answer: EmbedStreamResponse = await anext(aiter(call))
-        except TimeoutError as error:
-            raise errors.no_answer(wait_s) from error
-        except grpc.RpcError as error:
-            raise errors.from_rpc_error(error) from error
-        if answer.HasField("error"):
-            raise errors.from_stream_error(answer.error)
-        return answer.response
 
     async def _import_batch(self, message: ImportItemsRequest, timeout_s: float | None) -> ImportItemsResponse:
         # A stream a batch: each has a deadline of its own, and a server that drains ends none half-way.
@@ -277,11 +333,6 @@ class AsyncClient:
         return channel.Stubs(self._channel)
 
 
-async def _until_none(messages: asyncio.Queue[EmbedStreamRequest | None]) -> AsyncIterator[EmbedStreamRequest]:
-    while (message := await messages.get()) is not None:
-        yield message
-
-
 async def _embed_requests(
     texts: Iterable[str] | AsyncIterable[str], purpose: EmbedPurpose, long_text: LongText
 ) -> AsyncIterator[EmbedStreamRequest]:
@@ -300,15 +351,27 @@ async def _embed_requests(
             yield message
 
 
+async def _update_requests(
+    updates: Iterable[UserUpdate] | AsyncIterable[UserUpdate],
+) -> AsyncIterator[UpdateUserStreamRequest]:
+    async for one in _each(updates):
+        yield request.update_user_stream(one)
+
+
 async def _batches(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[ImportItemsRequest]:
     """Yield what `request.import_items` does."""
-    if isinstance(items, AsyncIterable):
-        batch = request.ImportBatch()
-        async for item in items:
-            for message in batch.add(item):
-                yield message
-        for message in batch.rest():
+    batch = request.ImportBatch()
+    async for item in _each(items):
+        for message in batch.add(item):
             yield message
+    for message in batch.rest():
+        yield message
+
+
+async def _each(source: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(source, AsyncIterable):
+        async for one in source:
+            yield one
     else:
-        for message in request.import_items(items):
-            yield message
+        for one in source:
+            yield one

@@ -1,17 +1,21 @@
 """The client for ordinary, blocking code."""
 
-import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
-from queue import SimpleQueue
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import grpc
 from google.protobuf.message import Message
 
-from recwire import channel, deadline, embedding, errors, request
+from recwire import channel, deadline, embedding, errors, request, stream, update
 from recwire.embedding import Embedding, Embeddings
-from recwire.v1.admin_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
+from recwire.update import UpdateOutcome, UserUpdate
+from recwire.v1.admin_service_pb2 import (
+    CheckUsersRequest,
+    CheckUsersResponse,
+    GetServerInfoRequest,
+    GetServerInfoResponse,
+)
 from recwire.v1.catalog_service_pb2 import (
     DeleteItemsResponse,
     GetItemRequest,
@@ -29,16 +33,19 @@ from recwire.v1.recommendation_pb2 import RecommendOptions, RecommendResponse
 from recwire.v1.recommender_service_pb2 import (
     EmbedPurpose,
     EmbedResponse,
-    EmbedStreamRequest,
-    EmbedStreamResponse,
     LongText,
     UpdateUserResponse,
 )
 from recwire.v1.user_service_pb2 import (
     DeleteUserRequest,
     DeleteUserResponse,
+    ExportUserRequest,
+    ForgetEventsResponse,
     GetUserRequest,
     GetUserResponse,
+    ListEventsRequest,
+    ListEventsResponse,
+    StoredEvent,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +60,8 @@ class Client:
     grpc.ssl_channel_credentials() makes them; None: plain text.
 
     Every method raises what `recwire.errors` lists. A call that the contract calls idempotent is tried up
-    to 5 times within its deadline while the server is unavailable; embed_stream and import_items are not.
+    to 5 times within its deadline while the server is unavailable; embed_stream, update_user_stream and
+    import_items are not.
     """
 
     def __init__(
@@ -107,22 +115,12 @@ class Client:
         texts is read, and sent, a few hundred texts ahead of what is yielded. timeout_s is for an answer, which is to
         64 texts. After an error, what was yielded counts: go on with the texts that come after.
         """
-        # Texts are read on this thread: gRPC would read them on one of its own, and as many as the network takes.
-        messages: SimpleQueue[EmbedStreamRequest | None] = SimpleQueue()
-        call = self._stubs.recommender.EmbedStream(iter(messages.get, None))
-        unanswered: deque[EmbedStreamRequest] = deque()
-        try:
-            for message in request.embed_stream(texts, purpose, long_text):
-                messages.put(message)
-                unanswered.append(message)
-                if len(unanswered) == request.STREAM_AHEAD:
-                    yield from embedding.each(self._next_answer(call, unanswered.popleft(), timeout_s))
-            messages.put(None)
-            for message in unanswered:
-                yield from embedding.each(self._next_answer(call, message, timeout_s))
-        finally:
-            messages.put(None)
-            call.cancel()
+        messages = request.embed_stream(texts, purpose, long_text)
+        wait_s = self._wait_s(timeout_s)
+        method = self._stubs.recommender.EmbedStream
+        with closing(stream.exchanges(method, messages, request.TEXTS_AHEAD, wait_s)) as exchanges:
+            for exchange in exchanges:
+                yield from embedding.each_of_stream(exchange.answer)
 
     def update_user(
         self,
@@ -141,6 +139,25 @@ class Client:
         message = request.update_user(user_id, events, recommend)
         response: UpdateUserResponse = self._call(self._stubs.recommender.UpdateUser, message, timeout_s)
         return response
+
+    def update_user_stream(
+        self, updates: Iterable[UserUpdate], *, timeout_s: float | None = None
+    ) -> Iterator[UpdateOutcome]:
+        """Record any number of updates as update_user() does; yield what became of each, in order, once it is durable.
+
+        An update that fails does not end the stream: its outcome has the error. updates is read, and sent, up to 64
+        updates ahead of what is yielded: these share the server's commits; those of one user take effect in order. An
+        outcome that has come is yielded once the next update is read.
+
+        timeout_s is for an outcome. An error that is raised is the stream's: what was yielded counts; what was read
+        after it may, so that events need ids of their own for the caller to send them again.
+        """
+        messages = map(request.update_user_stream, updates)
+        wait_s = self._wait_s(timeout_s)
+        method = self._stubs.recommender.UpdateUserStream
+        with closing(stream.exchanges(method, messages, request.UPDATES_AHEAD, wait_s)) as exchanges:
+            for exchange in exchanges:
+                yield update.outcome(exchange.request, exchange.answer)
 
     def recommend(
         self,
@@ -161,7 +178,7 @@ class Client:
         the user at least as new as the update_user() that returned it.
 
         options are the fields of RecommendOptions: limit, filter, exclude_item_ids, seen, explain, diversity,
-        ignore_event_ids, exact, include_items, rotation, boosts, min_score.
+        ignore_event_ids, exact, include_items, rotation, boosts, min_score, item_ids.
         """
         message = request.recommend(
             user_id=user_id,
@@ -222,6 +239,39 @@ class Client:
         response: GetUserResponse = self._call(self._stubs.user.GetUser, message, timeout_s)
         return response
 
+    def forget_events(
+        self, user_id: str, event_ids: Iterable[str], *, timeout_s: float | None = None
+    ) -> ForgetEventsResponse:
+        """Take 1-256 events back: all is as though they had not happened. Unknown ids are no error.
+
+        Raises NotFoundError for a user without events; also when a retry finds that a lost first try had taken the
+        last ones.
+        """
+        message = request.forget_events(user_id, event_ids)
+        response: ForgetEventsResponse = self._call(self._stubs.user.ForgetEvents, message, timeout_s)
+        return response
+
+    def list_events(self, user_id: str, *, timeout_s: float | None = None) -> Iterator[StoredEvent]:
+        """Yield every event of a user, the last recorded first. timeout_s is for a page. Raises NotFoundError."""
+        message = ListEventsRequest(user_id=user_id)
+        while True:
+            page: ListEventsResponse = self._call(self._stubs.user.ListEvents, message, timeout_s)
+            yield from page.events
+            if not page.next_page_token:
+                return
+            message.page_token = page.next_page_token
+
+    def export_user(self, user_id: str, *, timeout_s: float | None = None) -> Iterator[StoredEvent]:
+        """Yield all that is stored about a user: the events, as of now, in the order in which they happened.
+
+        timeout_s is for a message, which is 64 events. Raises NotFoundError.
+        """
+        message = ExportUserRequest(user_id=user_id)
+        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
+        with closing(stream.each(self._stubs.user.ExportUser(message), wait_s)) as parts:
+            for part in parts:
+                yield from part.events
+
     def delete_user(self, user_id: str, *, timeout_s: float | None = None) -> DeleteUserResponse:
         """Erase a user.
 
@@ -238,33 +288,24 @@ class Client:
         response: GetServerInfoResponse = self._call(self._stubs.admin.GetServerInfo, message, timeout_s)
         return response
 
+    def check_users(self, *, timeout_s: float | None = None) -> Iterator[CheckUsersResponse]:
+        """Compare the state of every user with a replay of the stored events; yield progress, and who differs.
+
+        timeout_s is for a message, which is 100 users.
+        """
+        message = CheckUsersRequest()
+        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
+        yield from stream.each(self._stubs.admin.CheckUsers(message), wait_s)
+
+    def _wait_s(self, timeout_s: float | None) -> Callable[[Message], float]:
+        """Return how long to wait for the answer to a message of a stream."""
+        return lambda message: deadline.choose_s(message, timeout_s, self._timeout_s)
+
     def _call(self, method: Any, message: Message, timeout_s: float | None) -> Any:
         try:
             return method(message, timeout=deadline.choose_s(message, timeout_s, self._timeout_s))
         except grpc.RpcError as error:
             raise errors.from_rpc_error(error) from error
-
-    def _next_answer(self, call: Any, message: EmbedStreamRequest, timeout_s: float | None) -> EmbedResponse:
-        # gRPC's own deadline is for the whole stream, which takes as long as its source does.
-        wait_s = deadline.choose_s(message, timeout_s, self._timeout_s)
-        is_late = threading.Event()
-
-        def give_up() -> None:
-            is_late.set()
-            call.cancel()
-
-        timer = threading.Timer(wait_s, give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            answer: EmbedStreamResponse = next(call)
-        except grpc.RpcError as error:
-            raise (errors.no_answer(wait_s) if is_late.is_set() else errors.from_rpc_error(error)) from error
-        finally:
-            timer.cancel()
-        if answer.HasField("error"):
-            raise errors.from_stream_error(answer.error)
-        return answer.response
 
     def _import_batch(self, message: ImportItemsRequest, timeout_s: float | None) -> ImportItemsResponse:
         # A stream a batch: each has a deadline of its own, and a server that drains ends none half-way.

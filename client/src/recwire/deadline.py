@@ -3,7 +3,12 @@
 from google.protobuf.message import Message
 
 from recwire.v1.catalog_service_pb2 import ImportItemsRequest, UpsertItemsRequest
-from recwire.v1.recommender_service_pb2 import EmbedRequest, EmbedStreamRequest, UpdateUserRequest
+from recwire.v1.recommender_service_pb2 import (
+    EmbedRequest,
+    EmbedStreamRequest,
+    UpdateUserRequest,
+    UpdateUserStreamRequest,
+)
 
 CALL_S = 5.0  # a person waits for the answer; it also leaves room for every retry (see channel)
 TEXT_S = 0.2  # added for each text to embed: one of 512 tokens takes about .17 s of one core without quantization
@@ -24,6 +29,8 @@ def _text_count(request: Message) -> int:
         return len(request.request.texts)
     if isinstance(request, UpdateUserRequest):
         return len(request.events)
+    if isinstance(request, UpdateUserStreamRequest):
+        return len(request.request.events)
     if isinstance(request, (UpsertItemsRequest, ImportItemsRequest)):
         return sum(len(item.texts) + 1 for item in request.items)  # 1: the title
     return 0

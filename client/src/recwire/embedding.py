@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recwire import errors
 from recwire.v1.model_pb2 import ModelVersion
-from recwire.v1.recommender_service_pb2 import EmbedResponse
+from recwire.v1.recommender_service_pb2 import EmbedResponse, EmbedStreamResponse
 from recwire.vector import from_bytes
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def from_response(response: EmbedResponse) -> Embeddings:
     )
 
 
-def each(response: EmbedResponse) -> Iterator[Embedding]:
-    """Yield what the wire carried, text by text."""
-    for embedding in response.embeddings:
-        yield Embedding(from_bytes(embedding.vector), embedding.token_count, embedding.truncated, response.model)
+def each_of_stream(answer: EmbedStreamResponse) -> Iterator[Embedding]:
+    """Yield what the wire carried, text by text; raises RecwireError where that is an error."""
+    if answer.HasField("error"):
+        raise errors.from_stream_error(answer.error)
+    for embedding in answer.response.embeddings:
+        yield Embedding(from_bytes(embedding.vector), embedding.token_count, embedding.truncated, answer.response.model)

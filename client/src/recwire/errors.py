@@ -181,6 +181,11 @@ def no_answer(wait_s: float) -> DeadlineExceededError:
     return DeadlineExceededError(ErrorStatus(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {wait_s:g} s"))
 
 
+def ended_early() -> ServerFaultError:
+    """Return the error to raise where a stream ended without an answer to every message."""
+    return ServerFaultError(ErrorStatus(grpc.StatusCode.UNKNOWN, "the server ended the stream before its last answer"))
+
+
 def _details(error: grpc.RpcError) -> list[Message]:
     """The google.rpc messages that came with an error, those of unknown types left out."""
     kinds = (

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from recwire.channel import MAX_REQUEST_BYTES
+from recwire.update import UserUpdate
 from recwire.v1.catalog_service_pb2 import DeleteItemsRequest, ImportItemsRequest
 from recwire.v1.event_pb2 import Event
 from recwire.v1.filter_pb2 import Boost, Filter
@@ -23,14 +24,17 @@ from recwire.v1.recommender_service_pb2 import (
     RecommendRequest,
     Session,
     UpdateUserRequest,
+    UpdateUserStreamRequest,
 )
+from recwire.v1.user_service_pb2 import ForgetEventsRequest
 from recwire.vector import to_bytes
 
 if TYPE_CHECKING:
     from recwire.vector import VectorLike
 
 MAX_STREAM_TEXTS = 64  # of a request of EmbedStream: a tenth of a second of work, some 100 KB of answer
-STREAM_AHEAD = 4  # requests of a stream without an answer yet: what the server has in work
+TEXTS_AHEAD = 4  # requests of EmbedStream without an answer yet: what the server has in work
+UPDATES_AHEAD = 64  # the same of UpdateUserStream: these share commits
 MAX_ITEMS = 256  # in one request, by the contract
 FRAME_BYTES = 6  # at most this much frames an item in a request: a tag, and a length below 2**35
 
@@ -50,6 +54,7 @@ class Options(TypedDict, total=False):
     rotation: timedelta
     boosts: Iterable[Boost]
     min_score: float
+    item_ids: Iterable[str]
 
 
 def embed(texts: Iterable[str], purpose: EmbedPurpose, long_text: LongText) -> EmbedRequest:
@@ -82,6 +87,16 @@ def update_user(user_id: str, events: Iterable[Event], recommend: RecommendOptio
         if not event.event_id:
             event.event_id = uuid.uuid4().hex
     return request
+
+
+def update_user_stream(update: UserUpdate) -> UpdateUserStreamRequest:
+    """Return one request for UpdateUserStream; see `update_user`."""
+    return UpdateUserStreamRequest(request=update_user(update.user_id, update.events, update.recommend))
+
+
+def forget_events(user_id: str, event_ids: Iterable[str]) -> ForgetEventsRequest:
+    """Return the request for ForgetEvents."""
+    return ForgetEventsRequest(user_id=user_id, event_ids=_several(event_ids, "event_ids"))
 
 
 def recommend(

@@ -110,6 +110,7 @@ def _take(answer: ImportItemsResponse, batch: Batch, report: Report) -> None:
         reasons.setdefault(known.line if known else first_line, []).append(f"{place}{error.message}")
     report.answered += len(batch)
     report.imported += len(batch) - len(reasons)
+    report.same_text_item_ids.update((one.item_id, one.same_text_item_id) for one in answer.duplicates)
     for line, said in reasons.items():
         report.refuse(line, "; ".join(said))
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from recwire_server.importing.source import BadLine, Row
 T = TypeVar("T")
 
 MAX_SAID = 20  # more would push the reason of the first off the screen
-MAX_PENDING_NAMED = 3
+MAX_NAMED = 3  # items, of those that a note is about
 
 
 class Report:
@@ -19,7 +20,8 @@ class Report:
 
     say: takes a bad line's message; called for the first 20. log: takes all of them. strict: the first bad
     line raises StoppedError. Of the `answered` lines, which the server has dealt with, some were `imported`
-    and some `duplicates`; `refused` counts also those that were not sent.
+    and some `duplicates`; `refused` counts also those that were not sent. same_text_item_ids: by item, another
+    with the same text.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Report:
         self.refused = 0
         self.notes: list[str] = []
         self.pending_item_ids: set[str] = set()
+        self.same_text_item_ids: dict[str, str] = {}
         self._path, self._say, self._log, self._strict = path, say, log, strict
         self._started = time.monotonic()
 
@@ -78,10 +81,16 @@ class Report:
             unsaid = self.refused - MAX_SAID
             lines.append(f"  {unsaid:,} more bad lines than shown; --errors-to FILE keeps them all")
         if self.pending_item_ids:
-            named = ", ".join(sorted(self.pending_item_ids)[:MAX_PENDING_NAMED])
-            more = ", ..." if len(self.pending_item_ids) > MAX_PENDING_NAMED else ""
+            named = ", ".join(sorted(self.pending_item_ids)[:MAX_NAMED])
+            more = ", ..." if len(self.pending_item_ids) > MAX_NAMED else ""
             lines.append(
                 f"  {len(self.pending_item_ids):,} items are not in the catalogue yet ({named}{more}):"
                 " their events are kept and count once the items arrive"
             )
+        if self.same_text_item_ids:
+            named = ", ".join(
+                f"{item_id} like {other}" for item_id, other in islice(self.same_text_item_ids.items(), MAX_NAMED)
+            )
+            more = ", ..." if len(self.same_text_item_ids) > MAX_NAMED else ""
+            lines.append(f"  {len(self.same_text_item_ids):,} items have the same text as another: {named}{more}")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
