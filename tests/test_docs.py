@@ -85,7 +85,7 @@ SECTIONS = [section for page in PAGES for section in sections(page)]
 def test_a_section_runs_and_prints_what_it_shows(
     section: Section, start_server: StartServer, int8_encoder: OnnxEncoder
 ):
-    """On a server with the settings that it names, its code prints the `# ->` lines, and its commands the text below."""
+    """On a server with the settings that it names, code prints the `# ->` lines, and commands the text below."""
     server = start_server(int8_encoder, **section.settings)
     expected = "".join(f"{line}\n" for line in re.findall(r"^\s*# -> (.*)$", section.code, re.MULTILINE))
 
