@@ -1,7 +1,9 @@
 """Whatever happened before, answers are those of a plain oracle: same items, same scores to 1e-5."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -54,20 +56,16 @@ MANY_EXAMPLES = settings(EXAMPLES, max_examples=1_500)
 
 @dataclass
 class Served:
-    """A server under rules that the oracle is told; catalogue: what is in it before a scenario and stays."""
+    """A server, and an oracle that knows its rules and what is in it before a scenario and stays."""
 
-    stubs: Stubs
-    rules: Rules
-    mean: np.ndarray | None = None
-    catalogue: tuple[Item, ...] = ()
+    stubs: Stubs = field(repr=False)
+    oracle: Oracle = field(repr=False)
     numbers: Iterator[int] = field(default_factory=count)
 
     @contextmanager
     def scenario(self) -> Iterator[Scenario]:
         """A scenario with items and users of its own, which go with it."""
-        oracle = Oracle(self.rules, self.mean)
-        oracle.upsert(self.catalogue)
-        scenario = Scenario(self.stubs, oracle, f"{next(self.numbers):06}")
+        scenario = Scenario(self.stubs, deepcopy(self.oracle), f"{next(self.numbers):06}")
         try:
             yield scenario
         finally:
@@ -86,7 +84,7 @@ def plain(request, tmp_path_factory) -> Iterator[Served]:
     """A server in the plain space; users are dropped from memory and read back all the time."""
     data_dir = tmp_path_factory.mktemp("plain")
     with serving(request.param, data_dir, vector_space="plain", max_cached_events=10) as stubs:
-        yield Served(stubs, request.param)
+        yield Served(stubs, Oracle(request.param))
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +98,16 @@ def centred(tmp_path_factory) -> Iterator[Served]:
     rules = RULES["decay, few events"]
     flags = {"listen": "127.0.0.1:0", "data_dir": tmp_path_factory.mktemp("centred"), **asdict(rules)}
     with running_server(load_settings(flags), HashEncoder()) as address, Client(address) as client:
+        oracle = Oracle(rules)
         for start in range(0, 1_000, 250):
+            oracle.upsert(catalogue[start : start + 250], time.time_ns())
             client.upsert_items(catalogue[start : start + 250])
         wait_for_space(client, "centred")
         client.delete_user("waiting")
-        oracle = Oracle()
-        oracle.upsert(catalogue)
-        mean = np.mean([one.vector for one in oracle.items.values()], axis=0).astype(np.float32).astype(np.float64)
+        mean = np.mean([one.vector for one in oracle.items.values()], axis=0)
+        oracle.mean = mean.astype(np.float32).astype(np.float64)
         with grpc.insecure_channel(address) as channel:
-            yield Served(Stubs(channel), rules, mean, tuple(catalogue))
+            yield Served(Stubs(channel), oracle)
 
 
 def check(served: Served, history, asked) -> None:
