@@ -58,7 +58,7 @@ class Ranker:
         recommendations = [Recommendation(one.item_id, one.score, query.strategy) for one in chosen]
         if options.explain and chosen:
             recommendations = _explained(generation, query, recommendations, _labels(chosen), parts)
-        return Ranking(recommendations, _shortfall(generation, eligibility, found, kept, options))
+        return Ranking(recommendations, _shortfall(generation, eligibility, len(kept), options))
 
     def cold(
         self, generation: Generation, excluded_item_ids: AbstractSet[str], options: Options, now_ns: int
@@ -81,7 +81,7 @@ class Ranker:
             )
             for one in chosen
         ]
-        return Ranking(recommendations, _shortfall(generation, eligibility, found, kept, options))
+        return Ranking(recommendations, _shortfall(generation, eligibility, len(kept), options))
 
 
 def _eligibility(
@@ -130,17 +130,12 @@ def _relevances(
     return relevances
 
 
-def _shortfall(
-    generation: Generation,
-    eligibility: Eligibility,
-    found: Sequence[Candidate],
-    kept: Sequence[Candidate],
-    options: Options,
-) -> Shortfall:
-    if len(kept) >= options.limit:
+def _shortfall(generation: Generation, eligibility: Eligibility, kept_count: int, options: Options) -> Shortfall:
+    """Return why fewer than the limit were kept: the filter and min_score, if without them there were more."""
+    if kept_count >= options.limit:
         return Shortfall.NONE
-    is_filtered = eligibility.passing is not None and len(eligibility.passing) < len(generation)
-    return Shortfall.FILTER_TOO_NARROW if is_filtered or len(kept) < len(found) else Shortfall.CATALOG_EXHAUSTED
+    unfiltered_count = len(replace(eligibility, passing=None).labels(generation))
+    return Shortfall.FILTER_TOO_NARROW if unfiltered_count > kept_count else Shortfall.CATALOG_EXHAUSTED
 
 
 def _labels(candidates: Sequence[Candidate]) -> Labels:
