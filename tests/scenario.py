@@ -76,10 +76,10 @@ events = st.fixed_dictionaries(
         "subject": st.one_of(
             item_ids.map(lambda item_id: {"item_id": item_id}),
             item_ids.map(lambda item_id: {"item_id": item_id}),
-            st.one_of(texts, item_ids).map(lambda text: {"text": text}),
+            st.one_of(texts, item_ids, st.just("lamp")).map(lambda text: {"text": text}),
             vectors.map(lambda vector: {"vector": vector}),
         ),
-        "type": st.integers(0, 12),
+        "type": st.sampled_from([0, 0, 0, *range(13)]),
         "weight": st.sampled_from([None, None, None, 0.0, 1.0, 0.5, -1.0, 2.5]),
         "day": days,
     }
@@ -133,7 +133,9 @@ operations = st.one_of(
     st.tuples(st.just("forget"), st.sampled_from(USER_IDS), st.lists(st.sampled_from(EVENT_IDS), min_size=1)),
     st.tuples(st.just("delete user"), st.sampled_from(USER_IDS)),
 )
-histories = st.lists(operations, min_size=5, max_size=25)
+# A catalogue first: much of what comes before it would be asked of nothing.
+catalogues = st.tuples(st.just("upsert"), st.lists(items, min_size=5, max_size=12))
+histories = st.builds(lambda first, rest: [first, *rest], catalogues, st.lists(operations, min_size=5, max_size=25))
 
 
 @dataclass

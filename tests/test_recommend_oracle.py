@@ -51,7 +51,7 @@ RULES = {
 EXAMPLES = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-MANY_EXAMPLES = settings(EXAMPLES, max_examples=1_500)
+MANY_EXAMPLES = settings(EXAMPLES, max_examples=400)
 
 
 @dataclass
