@@ -63,12 +63,11 @@ class Ranker:
         else:
             found = candidate.find(generation, query.vector, k, eligibility, extra, exact=options.exact)
         kept = _kept(found, options)
-        length = float(np.linalg.norm(query.vector))
-        chosen = _chosen(generation, kept, options, scale=length)
+        chosen = _chosen(generation, kept, options, query.vector)
         recommendations = [Recommendation(one.item_id, one.score, query.strategy) for one in chosen]
         if options.explain and chosen:
             recommendations = _explained(generation, query, recommendations, _labels(chosen), parts)
-        return Ranking(recommendations, _shortfall(generation, eligibility, found, kept, options))
+        return Ranking(recommendations, _shortfall(generation, eligibility, len(kept), options))
 
     def cold(
         self, generation: Generation, excluded_item_ids: AbstractSet[str], options: Options, now_ns: int
@@ -81,7 +80,7 @@ class Ranker:
         k = _candidate_count(options)
         found = candidate.find_without_query(generation, total(parts), is_popular, k, eligibility)
         kept = _kept(found, options)
-        chosen = _chosen(generation, kept, options, scale=1.0)
+        chosen = _chosen(generation, kept, options, None)
         recommendations = [
             Recommendation(
                 one.item_id,
@@ -91,7 +90,7 @@ class Ranker:
             )
             for one in chosen
         ]
-        return Ranking(recommendations, _shortfall(generation, eligibility, found, kept, options))
+        return Ranking(recommendations, _shortfall(generation, eligibility, len(kept), options))
 
 
 def _eligibility(
@@ -127,27 +126,34 @@ def _kept(candidates: Sequence[Candidate], options: Options) -> Sequence[Candida
 
 
 def _chosen(
-    generation: Generation, candidates: Sequence[Candidate], options: Options, scale: float
+    generation: Generation, candidates: Sequence[Candidate], options: Options, target: NDArray[np.float64] | None
 ) -> Sequence[Candidate]:
-    """Return those that come back, in their order. scale: what makes cosines of scores, by division."""
+    """Return those that come back, in their order. target: (dim,) what they are near; None: only scores count."""
     if not options.diversity or not candidates:
         return candidates[: options.limit]
-    scores = np.array([one.score for one in candidates]) / (scale or 1.0)
-    vectors = generation.index.vectors(_labels(candidates))
-    return [candidates[place] for place in diverse(scores, vectors, options.limit, options.diversity)]
+    scores = np.array([one.score for one in candidates])
+    vectors = generation.index.vectors(_labels(candidates)).astype(np.float64)
+    relevances = scores if target is None else _relevances(scores, vectors, target)
+    return [candidates[place] for place in diverse(relevances, vectors, options.limit, options.diversity)]
 
 
-def _shortfall(
-    generation: Generation,
-    eligibility: Eligibility,
-    found: Sequence[Candidate],
-    kept: Sequence[Candidate],
-    options: Options,
-) -> Shortfall:
-    if len(kept) >= options.limit:
+def _relevances(
+    scores: NDArray[np.float64], vectors: NDArray[np.float64], target: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the cosines to the target, and what scores have beside the inner product on the same scale."""
+    products = (vectors * target).sum(axis=1)  # the same wherever a row lies
+    lengths = np.linalg.norm(vectors, axis=1)
+    nearness = np.divide(products, lengths, out=np.zeros(len(products)), where=lengths > 0)
+    relevances: NDArray[np.float64] = (nearness + scores - products) / (float(np.linalg.norm(target)) or 1.0)
+    return relevances
+
+
+def _shortfall(generation: Generation, eligibility: Eligibility, kept_count: int, options: Options) -> Shortfall:
+    """Return why fewer than the limit were kept: the filter and min_score, if without them there were more."""
+    if kept_count >= options.limit:
         return Shortfall.NONE
-    is_filtered = eligibility.passing is not None and len(eligibility.passing) < len(generation)
-    return Shortfall.FILTER_TOO_NARROW if is_filtered or len(kept) < len(found) else Shortfall.CATALOG_EXHAUSTED
+    unfiltered_count = len(replace(eligibility, passing=None).labels(generation))
+    return Shortfall.FILTER_TOO_NARROW if unfiltered_count > kept_count else Shortfall.CATALOG_EXHAUSTED
 
 
 def _labels(candidates: Sequence[Candidate]) -> Labels:
