@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import embed_beside_bulk, embed_cost, encoder, smoke, start
+from benchmarks import embed_beside_bulk, embed_cost, encoder, recommend, smoke, start
 from benchmarks.environment import environment
 
 BENCHMARKS = {  # each with `run` and `table`
@@ -16,6 +16,7 @@ BENCHMARKS = {  # each with `run` and `table`
     "embed_cost": embed_cost,
     "embed_beside_bulk": embed_beside_bulk,
     "encoder": encoder,
+    "recommend": recommend,
 }
 
 

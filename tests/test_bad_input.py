@@ -132,7 +132,7 @@ ROWS = {
     ),
     "a boost without a condition": (
         asking(boosts=[Boost(add=1.0)]),
-        ["options.boosts[0].when.attribute", "options.boosts[0].when"],
+        ["options.boosts[0].when"],
     ),
     "an immense boost": (
         asking(boosts=[Boost(when=Condition(attribute="a", equals=True), add=1e7)]),

@@ -1,73 +1,89 @@
-"""Which items have which attributes, in columns."""
+"""Which items have which attributes, by label.
 
-from collections.abc import Mapping
+Sets of labels are Roaring bitmaps, for their size, not their speed: with 1,000,000 items a text attribute of 20 values
+takes 2 MB, as numpy masks 20 MB (1,000 values: 1 GB), while one of three texts and a range take 0.8-1.2 ms, with masks
+0.5 ms, and with 100,000 items 0.09-0.11 ms, with masks 0.04 ms.
+"""
 
-import numpy as np
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+
 from pyroaring import BitMap
 
-from recwire_server.column import Column
 from recwire_server.filter import AnyOf, Condition, Equals, Filter, Range
 from recwire_server.item import AttributeValue
+from recwire_server.number_column import NumberColumn
+
+MAX_KEY_CHARS = 64  # a longer text is known by its digest: descriptions are not kept in memory for the sake of filters
+DIGEST_BYTES = 16
+
+Key = str | bytes | bool  # a text or label, the digest of a long one, a flag
 
 
 class AttributeIndex:
-    """Columns of attributes by label: for each text and label the set of labels that have it, for numbers an array.
+    """The attributes of every label that was ever added; which labels still count is for the caller to say.
 
-    Labels are only added; those of items that are gone are the caller's to leave out. Belongs to the event loop.
+    Belongs to one thread, as the generation does.
     """
 
     def __init__(self) -> None:
-        self._texts: dict[str, dict[str, BitMap]] = {}
-        self._flags: dict[str, dict[bool, BitMap]] = {}
-        self._numbers: dict[str, Column[np.float64]] = {}
+        # By attribute and value; a value of one label (a stock number) is an int: 32 bytes in place of 200.
+        self._labels: dict[str, dict[Key, int | BitMap]] = {}
+        self._numbers: dict[str, NumberColumn] = {}
+        self._next_label = 0
 
     def add(self, label: int, attributes: Mapping[str, AttributeValue]) -> None:
-        """Add a new label's attributes."""
-        for name, value in attributes.items():
-            if isinstance(value, bool):
-                self._flags.setdefault(name, {}).setdefault(value, BitMap()).add(label)
-            elif isinstance(value, float | int):
-                if name not in self._numbers:
-                    self._numbers[name] = Column(np.float64, np.nan)
-                self._numbers[name][label] = value
-            else:
-                sets = self._texts.setdefault(name, {})
-                for text in [value] if isinstance(value, str) else value:
-                    sets.setdefault(text, BitMap()).add(label)
+        """Add the attributes of a label greater than all before; labels left out have no attributes."""
+        assert label >= self._next_label, f"label {label} comes after {self._next_label - 1}: labels only ascend"
+        self._next_label = label + 1
+        for attribute, value in attributes.items():
+            match value:
+                case bool():
+                    self._add_key(attribute, value, label)
+                case str():
+                    self._add_key(attribute, _key(value), label)
+                case float() | int():
+                    self._numbers.setdefault(attribute, NumberColumn()).add(label, value)
+                case _:
+                    for text in value:
+                        self._add_key(attribute, _key(text), label)
 
     def matching(self, condition: Condition) -> BitMap:
-        """Return the labels that pass a test, a set of one's own."""
+        """Return the labels for which the condition holds, in a set of the caller's own."""
         match condition.test:
             case AnyOf(values):
-                sets = self._texts.get(condition.attribute, {})
-                return BitMap.union(BitMap(), *(sets[value] for value in values if value in sets))
+                return self._having(condition.attribute, map(_key, values))
             case Equals(value):
-                return BitMap(self._flags.get(condition.attribute, {}).get(value, ()))
-            case Range() as range_:
+                return self._having(condition.attribute, [value])
+            case Range():
                 column = self._numbers.get(condition.attribute)
-                return BitMap() if column is None else _within(column, range_)
+                return BitMap() if column is None else column.within(condition.test)
 
-    def passing(self, filter_: Filter, all_labels: BitMap) -> BitMap:
-        """Return which of the labels pass a filter."""
-        passing = BitMap(all_labels)
-        for condition in filter_.must:
+    def passing(self, filter: Filter, all_labels: BitMap) -> BitMap:
+        """Return those of all_labels that pass the filter, in a set of the caller's own."""
+        passing = all_labels.copy()
+        for condition in filter.must:
             passing &= self.matching(condition)
-        if filter_.should:
-            passing &= BitMap.union(*(self.matching(condition) for condition in filter_.should))
-        for condition in filter_.must_not:
+        if filter.should:
+            passing &= BitMap.union(*map(self.matching, filter.should))
+        for condition in filter.must_not:
             passing -= self.matching(condition)
         return passing
 
+    def _having(self, attribute: str, keys: Iterable[Key]) -> BitMap:
+        labels = self._labels.get(attribute, {})
+        found = [labels[key] for key in keys if key in labels]
+        single = BitMap([labels for labels in found if isinstance(labels, int)])
+        return BitMap.union(single, *(labels for labels in found if isinstance(labels, BitMap)))
 
-def _within(column: Column[np.float64], range_: Range) -> BitMap:
-    numbers = column.rows  # NaN, where there is none, fails every comparison
-    mask = ~np.isnan(numbers)
-    if range_.gt is not None:
-        mask &= numbers > range_.gt
-    if range_.gte is not None:
-        mask &= numbers >= range_.gte
-    if range_.lt is not None:
-        mask &= numbers < range_.lt
-    if range_.lte is not None:
-        mask &= numbers <= range_.lte
-    return BitMap(np.flatnonzero(mask).astype(np.uint32))
+    def _add_key(self, attribute: str, key: Key, label: int) -> None:
+        labels = self._labels.setdefault(attribute, {})
+        known = labels.setdefault(key, label)
+        if isinstance(known, BitMap):
+            known.add(label)
+        elif known != label:
+            labels[key] = BitMap([known, label])
+
+
+def _key(text: str) -> Key:
+    return text if len(text) <= MAX_KEY_CHARS else blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()

@@ -4,8 +4,10 @@ A search of the graph knows nothing of filters: it is asked for more than is wan
 Where few items pass, that costs more than a scan of those few, which then takes its place.
 """
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,10 @@ from recwire_server.vector import Query
 EXCLUDED_OVERFETCH = 3
 # A search of the graph is asked for this many times what would do if those that pass were spread evenly.
 FILTER_OVERFETCH = 1.5
-# A scan of so many items costs what a search of the graph for one as wide does.
-ITEMS_SCANNED_A_MATCH = 6
+# Where more counts than the inner product, so many times the limit are fetched by each at first.
+THRESHOLD_WIDTH = 10
+# To have one more match from the graph costs what scanning so many items costs (4 us; .2 us, at 384 dimensions).
+ITEMS_SCANNED_A_MATCH = 20
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,37 @@ def find(
 ) -> list[Candidate]:
     """Return the k best of the items that may come back, best first, ties by item id; fewer if there are fewer.
 
-    extra: what is added to the inner products, by label; then all is scanned. exact: all is scanned.
+    extra: what is added to the inner products, by label. exact: all is scanned.
     """
     matches: Matches | None = None
-    if extra is None and not exact:
-        matches = _by_graph(generation, query, k, eligibility)
+    if not exact:
+        if extra is None:
+            matches = _by_graph(generation, query, k, eligibility)
+        else:
+            matches = _by_threshold(generation, query, k, eligibility, extra)
     if matches is None:
         matches = generation.index.best_of(eligibility.labels(generation), query, k, extra)
+    return ranked(generation, matches)[:k]
+
+
+def find_by_groups(
+    generation: Generation,
+    query: Query,
+    k: int,
+    eligibility: Eligibility,
+    extra: Scores,
+    groups: Sequence[BitMap],
+) -> list[Candidate]:
+    """Return what `find` returns, where extra is the same for all items of a group, and the groups hold all that pass.
+
+    Each group's best by the inner product are its best, so that each is searched for itself.
+    """
+    found = [
+        one.label
+        for group in groups
+        for one in find(generation, query, k, replace(eligibility, passing=group), None, exact=False)
+    ]
+    matches = generation.index.best_of(np.array(found, np.int64), query, k, extra)
     return ranked(generation, matches)[:k]
 
 
@@ -110,17 +138,42 @@ def ranked(generation: Generation, matches: Matches) -> list[Candidate]:
 
 def _by_graph(generation: Generation, query: Query, k: int, eligibility: Eligibility) -> Matches | None:
     """Return the k best by a search that does not scan all, or None if a scan of all that pass costs less."""
-    passing_count = len(generation) if eligibility.passing is None else len(eligibility.passing)
-    wanted = k + min(len(eligibility.excluded_item_ids), EXCLUDED_OVERFETCH * k)
-    overfetch = FILTER_OVERFETCH if passing_count < len(generation) else 1.0
-    while True:
-        width = int(wanted * overfetch * len(generation) / max(passing_count, 1))
+    item_count = len(generation)
+    passing_count = item_count if eligibility.passing is None else len(eligibility.passing)
+    share = passing_count / max(item_count, 1)
+    overfetch = 1.0 if passing_count == item_count else FILTER_OVERFETCH
+    excluded_count = min(share * len(eligibility.excluded_item_ids), EXCLUDED_OVERFETCH * k)
+    wanted = overfetch * k + excluded_count
+    while share:
+        width = ceil(wanted / share)
         if not generation.index.is_quick(width) or width * ITEMS_SCANNED_A_MATCH > passing_count:
-            return None
+            break
         matches = _eligible(generation, generation.index.search(query, width), eligibility)
         if len(matches.labels) >= k:
             return matches
         wanted *= 4  # few searches, before the scan
+    return None
+
+
+def _by_threshold(
+    generation: Generation, query: Query, k: int, eligibility: Eligibility, extra: Scores
+) -> Matches | None:
+    """Return the k best of the sums, or None if a scan costs less.
+
+    An item that is neither among the nearest nor among those with the most extra has less than the last of both
+    together: once the k-th best of the two sets has more than that, it is not missed (Fagin's threshold algorithm).
+    """
+    labels = eligibility.labels(generation)
+    width = THRESHOLD_WIDTH * k
+    while generation.index.is_quick(width) and width * ITEMS_SCANNED_A_MATCH <= len(labels):
+        near = generation.index.search(query, width)
+        most = labels[np.argpartition(extra[labels], -width)[-width:]]
+        either = np.union1d(_eligible(generation, near, eligibility).labels, most)
+        matches = generation.index.best_of(either, query, k, extra)
+        if matches.scores[k - 1] >= near.scores[-1] + extra[most].min():
+            return matches
+        width *= 4
+    return None
 
 
 def _eligible(generation: Generation, matches: Matches, eligibility: Eligibility) -> Matches:

@@ -1,18 +1,21 @@
-"""Conditions on the attributes of items."""
+"""Conditions on the attributes of items, and what hangs on them.
+
+An item without the attribute, or with one of another kind than the test's, fails the test.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """A text is one of these values, or a label is."""
+    """A text attribute is one of the values, or a label attribute has one of them."""
 
     values: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A number lies in this range; None: open."""
+    """A number attribute is greater than gt, at least gte, less than lt and at most lte; None: no such bound."""
 
     gt: float | None = None
     gte: float | None = None
@@ -22,14 +25,14 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """A flag has this value."""
+    """A flag attribute has this value."""
 
     value: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A test of one attribute. An item without it fails, as does one that has it with a value of another kind."""
+    """A test of the attribute of this name."""
 
     attribute: str
     test: AnyOf | Range | Equals
@@ -37,7 +40,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which items pass: all of `must` hold, one of `should` if there are any, none of `must_not`."""
+    """Items pass for which all of must hold, one of should holds if any is given, and none of must_not holds."""
 
     must: tuple[Condition, ...] = ()
     should: tuple[Condition, ...] = ()
@@ -45,13 +48,13 @@ class Filter:
 
     @property
     def is_empty(self) -> bool:
-        """Whether every item passes."""
+        """Whether every item passes for want of conditions."""
         return not (self.must or self.should or self.must_not)
 
 
 @dataclass(frozen=True, slots=True)
 class Boost:
-    """A business rule: what is added to the score of the items that match."""
+    """What is added to the score of the items for which the condition holds; negative pushes down."""
 
     when: Condition
     add: float

@@ -11,11 +11,15 @@ from pyroaring import BitMap
 from recwire_server import candidate
 from recwire_server.candidate import Candidate, Eligibility
 from recwire_server.diversity import diverse, pool_size
+from recwire_server.filter import Boost
 from recwire_server.generation import Generation
 from recwire_server.history import Term
 from recwire_server.index import Labels
 from recwire_server.prior import Part, Prior, boost_parts, total
 from recwire_server.recommendation import Contribution, Options, Recommendation, Shortfall, Strategy
+
+# Two to the power of so many searches cost less than the scan that more boosts take.
+MAX_GROUPED_BOOSTS = 3
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,16 @@ class Ranker:
 
     def nearest(self, generation: Generation, query: Query, options: Options, now_ns: int) -> Ranking:
         """Rank by inner product with the query; `limit` items come back whenever so many are eligible."""
-        parts = [*self._prior.parts(generation, now_ns), *boost_parts(generation, options.boosts)]
+        prior_parts = self._prior.parts(generation, now_ns)
+        parts = [*prior_parts, *boost_parts(generation, options.boosts)]
         eligibility = _eligibility(generation, query.excluded_item_ids, options, now_ns)
         extra = total(parts) if parts else None
         k = _candidate_count(options)
-        found = candidate.find(generation, query.vector, k, eligibility, extra, exact=options.exact)
+        if extra is not None and not prior_parts and not options.exact and len(options.boosts) <= MAX_GROUPED_BOOSTS:
+            groups = _groups(generation, eligibility, options.boosts)
+            found = candidate.find_by_groups(generation, query.vector, k, eligibility, extra, groups)
+        else:
+            found = candidate.find(generation, query.vector, k, eligibility, extra, exact=options.exact)
         kept = _kept(found, options)
         length = float(np.linalg.norm(query.vector))
         chosen = _chosen(generation, kept, options, scale=length)
@@ -96,6 +105,15 @@ def _eligibility(
         among = generation.live_labels if passing is None else passing
         passing = generation.attributes.passing(options.filter, among)
     return Eligibility(passing, excluded_item_ids, now_ns)
+
+
+def _groups(generation: Generation, eligibility: Eligibility, boosts: Sequence[Boost]) -> list[BitMap]:
+    """Return the labels that pass the filter, in groups that match the same boosts."""
+    groups = [generation.live_labels if eligibility.passing is None else eligibility.passing]
+    for boost in boosts:
+        matching = generation.attributes.matching(boost.when)
+        groups = [part for group in groups for part in (group & matching, group - matching) if part]
+    return groups
 
 
 def _candidate_count(options: Options) -> int:

@@ -1,12 +1,14 @@
 """The command line: `recwire-server`.
 
-One module a command: `serve`, `model`, `imports`, `demo`.
+One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`.
 """
 
 import typer
 
 from recwire_server.cli import imports, model
+from recwire_server.cli.check import check
 from recwire_server.cli.demo import demo
+from recwire_server.cli.explanation import explain
 from recwire_server.cli.serve import serve
 
 app = typer.Typer(
@@ -18,5 +20,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.command()(demo)
+app.command()(explain)
+app.command()(check)
 app.add_typer(model.app, name="model")
 app.add_typer(imports.app, name="import")

@@ -1,6 +1,7 @@
 """recwire-server demo: a server, a catalogue, what people did, and what they get."""
 
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from recwire import Client, NotFoundError
 from recwire.v1.event_pb2 import EventType
@@ -57,6 +59,8 @@ def demo(
 def _serving(data_dir: Path, listen: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `recwire-server serve` for the length of the block; yield its process and its HOST:PORT."""
     command = _command("serve", "--data-dir", str(data_dir), "--listen", listen, "--log-level", "warning")
+    # A demo that is ended takes its server with it, by whichever signal.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -123,7 +127,8 @@ def _table(client: Client, user: GetUserResponse) -> Table:
     table.add_column("score", justify="right")
     table.add_column("mostly because of", ratio=4)
     for row in range(max(len(did), len(gets))):
-        table.add_row(*(did[row] if row < len(did) else ("", "")), *(gets[row] if row < len(gets) else ("", "", "")))
+        cells = (*(did[row] if row < len(did) else ("", "")), *(gets[row] if row < len(gets) else ("", "", "")))
+        table.add_row(*map(Text, cells))  # a title in square brackets is no style
     return table
 
 

@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recwire_server.index import Labels, Matches, Scores
-from recwire_server.vector import Query, Vectors
+from recwire_server.vector import Query, Vector, Vectors
 
 FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a row
 
 # Rows whose float32 scores lie this close to the k-th are rescored too: sums of a few hundred products err less.
 NEAR_TIE = 1e-5
-# Up to this share of all rows, scoring rows one by one costs less than scoring all in one product.
-GATHER_SHARE = 0.3
+# Rows that lie apart are copied side by side so many at a time, which stay in a core's cache: half the time of all at
+# once. Past this share of all rows, scoring all of them where they lie costs less.
+GATHER_ROWS = 256
+GATHER_SHARE = 0.5
 
 
 class ExactIndex:
@@ -24,6 +26,7 @@ class ExactIndex:
         self._live: NDArray[np.bool_] = np.zeros(FIRST_CAPACITY, np.bool_)
         self._row_count = 0
         self._live_count = 0
+        self._gathered: Vectors = np.zeros((GATHER_ROWS, dim), np.float32)
 
     def __len__(self) -> int:
         return self._live_count
@@ -72,7 +75,7 @@ class ExactIndex:
         if len(labels) > GATHER_SHARE * self._row_count:
             scores = (self._rows[: self._row_count] @ query.astype(np.float32))[labels]
         else:
-            scores = self._rows[labels] @ query.astype(np.float32)
+            scores = self._scores_apart(labels, query.astype(np.float32))
         mask = _may_be_best(scores if extra is None else scores + extra[labels], k)
         return self.rescored(labels[mask], query, k, extra)
 
@@ -95,6 +98,16 @@ class ExactIndex:
         if len(order) > k:
             order = order[scores[order] >= scores[order[k - 1]]]
         return Matches(labels[order], scores[order])
+
+    def _scores_apart(self, labels: Labels, query: Vector) -> Vector:
+        """Return (count,) float32 scores of rows wherever they lie."""
+        scores = np.empty(len(labels), np.float32)
+        for start in range(0, len(labels), GATHER_ROWS):
+            piece = labels[start : start + GATHER_ROWS]
+            rows = self._gathered[: len(piece)]
+            np.take(self._rows, piece, axis=0, out=rows, mode="clip")  # without a buffer, which "raise" takes
+            np.dot(rows, query, out=scores[start : start + len(piece)])
+        return scores
 
     def sealed_rows(self) -> tuple[Vectors, NDArray[np.bool_]]:
         """Return the rows as they are now (count, dim) and which are live; other threads may read them while adding

@@ -2,7 +2,7 @@
 
 Read in this order: `boundary` (what stands around every rpc), `recommender_service`, `catalog_service`,
 `user_service`, `admin_service`, `health_service` (the rpcs), `stream` (the requests that a stream has in work),
-`deadline` (until when a call waits), `recommendation_message`, `event_message`, `item_message`, `page` (messages to
-what they mean, and back), `field` (the bounds of fields), `malformed` (why bytes are no message), `status` (errors to
-status codes).
+`deadline` (until when a call waits), `recommendation_message`, `filter_message`, `event_message`, `item_message`,
+`page` (messages to what they mean, and back), `field` (the bounds of fields), `malformed` (why bytes are no message),
+`status` (errors to status codes).
 """

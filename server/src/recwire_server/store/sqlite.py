@@ -14,6 +14,7 @@ import numpy as np
 from recwire_server.event import Event
 from recwire_server.item import EmbeddedItem
 from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, StoredSpace, StoredUser
+from recwire_server.store.database import StoredModel, connect, open_database
 from recwire_server.store.directory import DirectoryLock
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.row import (
@@ -25,7 +26,6 @@ from recwire_server.store.row import (
     vector_from_blob,
     vector_to_blob,
 )
-from recwire_server.store.schema import SCHEMA_VERSION, TABLES, UPGRADES
 from recwire_server.vector import Vector
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class SqliteStore:
 
     def __init__(self, data_dir: Path, *, dim: int, model_name: str, model_version: str) -> None:
         self._data_dir = data_dir
-        self._meta = {"dim": str(dim), "model_name": model_name, "model_version": model_version}
+        self._model = StoredModel(model_name, model_version, dim)
         self._lock = DirectoryLock(data_dir)
         self._writer = GroupCommitter(self._connect)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
@@ -259,57 +259,13 @@ class SqliteStore:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
         try:
-            self._reading = self._connect()
-            tables = self._reading.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
-            if tables[0] == 0:
-                self._create(self._reading)
-            self._upgrade(self._reading)
-            self._check_meta(dict(self._reading.execute("SELECT name, value FROM meta")))
+            self._reading = open_database(self._data_dir, self._model)
         except BaseException:
             self._lock.release()
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        """Return a connection in autocommit; transactions are begun by hand."""
-        connection = sqlite3.connect(
-            self._data_dir / "recwire.sqlite3", isolation_level=None, check_same_thread=False, timeout=10
-        )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit: an acknowledged write outlives power
-        return connection
-
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.executescript(f"BEGIN; {TABLES}")
-        meta = {"schema_version": str(SCHEMA_VERSION), "catalog_revision": "0", **self._meta}
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-        connection.execute("COMMIT")
-
-    def _upgrade(self, connection: sqlite3.Connection) -> None:
-        """Make a file of an older version one of this, if its meta says that it is recwire's."""
-        found = dict(connection.execute("SELECT name, value FROM meta"))
-        version = found.get("schema_version", "")
-        while self._meta.keys() <= found.keys() and version.isdecimal() and int(version) in UPGRADES:
-            upgrade = UPGRADES[int(version)]
-            version = str(int(version) + 1)
-            connection.executescript(
-                f"BEGIN; {upgrade} UPDATE meta SET value = '{version}' WHERE name = 'schema_version'; COMMIT"
-            )
-
-    def _check_meta(self, found: Mapping[str, str]) -> None:
-        if not self._meta.keys() | {"schema_version"} <= found.keys():
-            raise DataDirectoryError(f"{self._data_dir} holds another program's database: choose another --data-dir")
-        if found["schema_version"] != str(SCHEMA_VERSION):
-            raise DataDirectoryError(
-                f"data directory {self._data_dir} has schema version {found['schema_version']}; this server reads"
-                f" {SCHEMA_VERSION}: use the version of recwire-server that wrote it"
-            )
-        if any(found[name] != value for name, value in self._meta.items()):
-            raise DataDirectoryError(
-                f"data directory {self._data_dir} was written with model {found['model_name']}"
-                f" ({found['model_version']}, {found['dim']} dimensions), but the server was given"
-                f" {self._meta['model_name']} ({self._meta['model_version']}, {self._meta['dim']} dimensions): serve it"
-                " with --model naming the folder of the first, or choose an empty --data-dir and import again"
-            )
+        return connect(self._data_dir)
 
 
 def _events(sql: str, values: Sequence[object], connection: sqlite3.Connection) -> list[Event]:

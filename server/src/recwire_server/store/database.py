@@ -1,0 +1,80 @@
+"""The file of the SQLite store: made, opened, upgraded, and refused where it does not fit."""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recwire_server.store import DataDirectoryError
+from recwire_server.store.schema import SCHEMA_VERSION, TABLES, UPGRADES
+
+DATABASE_FILE = "recwire.sqlite3"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """The model that the vectors of a data directory are from."""
+
+    name: str
+    version: str
+    dim: int
+
+    @property
+    def meta(self) -> Mapping[str, str]:
+        """The rows of the table `meta` that name it."""
+        return {"model_name": self.name, "model_version": self.version, "dim": str(self.dim)}
+
+
+def connect(data_dir: Path) -> sqlite3.Connection:
+    """Return a connection in autocommit; transactions are begun by hand."""
+    connection = sqlite3.connect(data_dir / DATABASE_FILE, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit: an acknowledged write outlives power
+    return connection
+
+
+def open_database(data_dir: Path, model: StoredModel) -> sqlite3.Connection:
+    """Return a connection to the directory's database, made or upgraded if need be.
+
+    Raises DataDirectoryError for what is not recwire's, is newer, or holds the vectors of another model.
+    """
+    connection = connect(data_dir)
+    tables = connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
+    if tables[0] == 0:
+        _create(connection, model)
+    found = dict(connection.execute("SELECT name, value FROM meta"))
+    _check(data_dir, found, model)
+    _upgrade(connection, int(found["schema_version"]))
+    return connection
+
+
+def _create(connection: sqlite3.Connection, model: StoredModel) -> None:
+    connection.executescript(f"BEGIN; {TABLES}")
+    meta = {"schema_version": str(SCHEMA_VERSION), "catalog_revision": "0", **model.meta}
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    connection.execute("COMMIT")
+
+
+def _check(data_dir: Path, found: Mapping[str, str], model: StoredModel) -> None:
+    if not model.meta.keys() | {"schema_version"} <= found.keys():
+        raise DataDirectoryError(f"{data_dir} holds another program's database: choose another --data-dir")
+    if found["schema_version"] not in map(str, [*UPGRADES, SCHEMA_VERSION]):
+        raise DataDirectoryError(
+            f"data directory {data_dir} has schema version {found['schema_version']}; this server reads"
+            f" {SCHEMA_VERSION}: use the version of recwire-server that wrote it"
+        )
+    if any(found[name] != value for name, value in model.meta.items()):
+        raise DataDirectoryError(
+            f"data directory {data_dir} was written with model {found['model_name']}"
+            f" ({found['model_version']}, {found['dim']} dimensions), but the server was given"
+            f" {model.name} ({model.version}, {model.dim} dimensions): serve it"
+            " with --model naming the folder of the first, or choose an empty --data-dir and import again"
+        )
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    while version < SCHEMA_VERSION:
+        connection.executescript(
+            f"BEGIN; {UPGRADES[version]} UPDATE meta SET value = '{version + 1}' WHERE name = 'schema_version'; COMMIT"
+        )
+        version += 1
