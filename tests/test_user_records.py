@@ -1,6 +1,7 @@
 """What is stored about users: shown in order, taken back exactly, the same as a replay whatever happened at once."""
 
 import random
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -237,8 +238,8 @@ def test_events_are_listed_in_pages(hash_server):
             token = page.next_page_token
             if not token:
                 break
-        for bad in ("?", "ZTE="):  # no base64; base64 of no revision
-            with pytest.raises(grpc.RpcError, match="page_token"):
+        for bad in ("?", *(b64encode(text).decode() for text in (b"e1", b"-1", b"9" * 19, b"9" * 5_000))):
+            with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
                 stub.ListEvents(ListEventsRequest(user_id="ada", page_token=bad), timeout=20)
     assert pages == [["e4", "e3"], ["e2", "e1"], ["e0"]]
 
@@ -261,6 +262,17 @@ def test_large_events_end_a_page_early(hash_server):
     assert page.next_page_token
     assert [one.event.text for one in client.list_events("ada")] == texts[::-1]
     assert exported == texts
+
+
+def test_a_text_is_no_repeat_of_the_item_with_its_name(start_two):
+    """Within the window of repeats, an event on item "tents" and a search for tents both count."""
+    client, other = start_two(repeat_window_s=60.0)
+    for one in (client, other):
+        one.upsert_items([Item(item_id="tents", texts=["boats"])])
+    client.update_user("ada", [Event(item_id="tents"), Event(text="tents"), Event(text="tents")])
+    other.update_user("ada", [Event(item_id="tents"), Event(text="tents")])
+    other.update_user("bea", [Event(item_id="tents")])
+    assert client.get_user("ada").vector == other.get_user("ada").vector != other.get_user("bea").vector
 
 
 def test_states_are_as_replayed_whatever_happens_at_once(start_server):

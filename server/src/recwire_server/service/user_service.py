@@ -17,6 +17,7 @@ NEWEST_EVENT_COUNT = 10
 MAX_FORGET_IDS = 256
 EXPORT_EVENT_COUNT = 64  # a message; an event is at most 32 KiB of text, and a client takes 4 MiB
 NO_REVISION_YET = 2**63 - 1
+MAX_TOKEN_DIGITS = 18  # of a revision in a page token: what the store compares with, a signed 64-bit number
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -46,7 +47,7 @@ class UserService(UserServiceServicer):
         user_id = check.id("user_id", request.user_id)
         page_size = page_size_from(request.page_size, check)
         before = page_token_from(request.page_token, check)
-        if before and not before.isdecimal():
+        if before and not (before.isdecimal() and len(before) <= MAX_TOKEN_DIGITS):
             check.add("page_token", "is none of this rpc's; give ListEventsResponse.next_page_token as it was")
         check.finish()
         events = await self._records.newest_events(user_id, int(before or NO_REVISION_YET), page_size + 1)
