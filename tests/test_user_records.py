@@ -318,7 +318,7 @@ def test_states_are_as_replayed_whatever_happens_at_once(start_server):
 
 @pytest.mark.parametrize(
     "events_a_message",
-    [5, pytest.param(1, marks=pytest.mark.long)],
+    [5, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(1_200)])],
     ids=["5 events a message", "one by one"],
 )
 def test_clients_at_once_make_what_one_makes(tmp_path, start_server, events_a_message):
