@@ -183,8 +183,8 @@ class History:
         return terms[::-1]
 
     def _is_repeat(self, event: Event) -> bool:
-        subject = event.item_id or event.text or (b"" if event.vector is None else event.vector.tobytes())
-        key = (subject, event.type, event.weight)
+        vector = event.vector if event.text is None else None  # a text's own
+        key = (event.item_id, event.text, None if vector is None else vector.tobytes(), event.type, event.weight)
         counted_ns = self._counted_times.get(key)
         if counted_ns is not None and event.event_time_ns - counted_ns <= self._rules.repeat_window_s * NS_PER_S:
             return True
