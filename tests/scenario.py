@@ -36,9 +36,9 @@ from recwire.v1.user_service_pb2 import DeleteUserRequest, ForgetEventsRequest
 
 DIM = 32
 WORDS = ["lamp", "kettle", "river", "novel", "space", "piano", "garden", "bicycle"]
-ITEM_IDS = [f"i{n}" for n in range(8)]  # few, so that histories meet updates and deletions
+ITEM_IDS = [f"i{n}" for n in range(7)]  # few, so that histories meet updates and deletions
 USER_IDS = ["ada", "bob"]
-EVENT_IDS = [f"e{n}" for n in range(30)]  # few, so that they come again and are forgotten
+EVENT_IDS = [f"e{n}" for n in range(20)]  # few, so that they come again and are forgotten
 LABELS = ["x", "y", "z", ""]
 NUMBERS = [-1.0, 0.0, 2.5, 1e9]
 DAY_NS = 86_400 * NS_PER_S
@@ -65,12 +65,12 @@ items = st.fixed_dictionaries(
     {
         "item_id": item_ids,
         "content": contents,
-        "attributes": st.dictionaries(attribute_names, attribute_values, max_size=2),
+        "attributes": st.dictionaries(attribute_names, attribute_values, min_size=1, max_size=2),
         "publish_day": st.sampled_from([None, None, None, -3, -1, 2]),
         "expire_day": st.sampled_from([None, None, None, None, -1, 2]),
     }
 )
-events = st.fixed_dictionaries(
+any_events = st.fixed_dictionaries(
     {
         "event_id": st.sampled_from(EVENT_IDS),
         "subject": st.one_of(
@@ -84,6 +84,17 @@ events = st.fixed_dictionaries(
         "day": days,
     }
 )
+# Equal in subject, type and weight, or nearly so: repeats.
+plain_events = st.fixed_dictionaries(
+    {
+        "event_id": st.sampled_from(EVENT_IDS),
+        "subject": st.sampled_from([{"item_id": "i0"}, {"text": "i0"}, {"item_id": "i1"}]),
+        "type": st.sampled_from([0, 1]),
+        "weight": st.just(None),
+        "day": days,
+    }
+)
+events = st.one_of(any_events, plain_events)
 conditions = st.one_of(
     st.builds(Condition, attribute=attribute_names, any_of=string_sets),
     st.builds(
@@ -95,30 +106,30 @@ conditions = st.one_of(
     ),
     st.builds(Condition, attribute=attribute_names, equals=st.booleans()),
 )
+boosts = st.builds(Boost, when=conditions, add=st.sampled_from([-2.03, 0.107, 0.503]))
 few_conditions = st.lists(conditions, max_size=2)
-nothing = st.just({})
-# Most questions set few options, so that one does not hide another.
-options = st.builds(
-    lambda *parts: {name: value for part in parts for name, value in part.items()},
-    st.fixed_dictionaries({"limit": st.integers(0, 12), "exact": st.booleans(), "seen": st.sampled_from([0, 1, 2])}),
-    nothing | st.fixed_dictionaries({"exclude_item_ids": st.lists(item_ids, max_size=3)}),
-    nothing | st.fixed_dictionaries({"item_ids": st.lists(item_ids, max_size=6)}),
-    nothing
-    | st.fixed_dictionaries(
+parts = [
+    st.fixed_dictionaries({"exclude_item_ids": st.lists(item_ids, max_size=3)}),
+    st.fixed_dictionaries({"item_ids": st.lists(item_ids, max_size=6)}),
+    st.fixed_dictionaries(
         {"filter": st.builds(Filter, must=few_conditions, should=few_conditions, must_not=few_conditions)}
     ),
-    nothing | st.fixed_dictionaries({"min_score": st.sampled_from([-0.31193, 0.05131, 0.23717, 1.10377])}),
-    nothing | st.fixed_dictionaries({"diversity": st.sampled_from([0.3, 0.7, 1.0])}),
-    nothing
-    | st.fixed_dictionaries(
-        {"boosts": st.lists(st.builds(Boost, when=conditions, add=st.sampled_from([-2.03, 0.107, 0.503])), max_size=3)}
-    ),
-    nothing | st.fixed_dictionaries({"ignore_event_ids": st.lists(st.sampled_from(EVENT_IDS), max_size=6)}),
+    st.fixed_dictionaries({"min_score": st.sampled_from([-0.31193, 0.05131, 0.23717, 1.10377])}),
+    st.fixed_dictionaries({"diversity": st.sampled_from([0.3, 0.7, 1.0])}),
+    st.fixed_dictionaries({"boosts": st.lists(boosts, min_size=2, max_size=6)}),
+    st.fixed_dictionaries({"ignore_event_ids": st.lists(st.sampled_from(EVENT_IDS), min_size=4, max_size=15)}),
+]
+# A few of the options at once: with more, most answers are empty and one hides another.
+options = st.builds(
+    lambda always, some: {name: value for part in [*some, always] for name, value in part.items()},
+    st.fixed_dictionaries({"limit": st.integers(0, 12), "exact": st.booleans(), "seen": st.sampled_from([0, 1, 2, 2])}),
+    st.lists(st.one_of(parts), max_size=4),
 )
 targets = st.one_of(
-    st.sampled_from([*USER_IDS, "nobody"]).map(lambda user_id: ("user_id", user_id)),
-    st.sampled_from(USER_IDS).map(lambda user_id: ("user_id", user_id)),
+    *(st.sampled_from(USER_IDS).map(lambda user_id: ("user_id", user_id)) for _ in range(6)),
     st.lists(events, max_size=8).map(lambda session: ("session", session)),
+    st.lists(events, max_size=8).map(lambda session: ("session", session)),
+    st.just(("user_id", "nobody")),
     item_ids.map(lambda item_id: ("item_id", item_id)),
     texts.map(lambda text: ("text", text)),
     vectors.map(lambda vector: ("vector", vector)),
@@ -126,16 +137,20 @@ targets = st.one_of(
 questions = st.fixed_dictionaries({"target": targets, "options": options})
 operations = st.one_of(
     st.tuples(st.just("upsert"), st.lists(items, min_size=1, max_size=5)),
-    st.tuples(st.just("update"), st.sampled_from(USER_IDS), st.lists(events, min_size=1, max_size=5)),
-    st.tuples(st.just("update"), st.sampled_from(USER_IDS), st.lists(events, min_size=1, max_size=5)),
-    st.tuples(st.just("ask"), questions),
+    *(
+        st.tuples(st.just("update"), st.sampled_from(USER_IDS), st.lists(events, min_size=2, max_size=6))
+        for _ in range(4)
+    ),
+    *(st.tuples(st.just("ask"), questions) for _ in range(2)),
     st.tuples(st.just("delete"), st.lists(item_ids, min_size=1, max_size=2)),
-    st.tuples(st.just("forget"), st.sampled_from(USER_IDS), st.lists(st.sampled_from(EVENT_IDS), min_size=1)),
+    st.tuples(
+        st.just("forget"), st.sampled_from(USER_IDS), st.lists(st.sampled_from(EVENT_IDS), min_size=1, max_size=5)
+    ),
     st.tuples(st.just("delete user"), st.sampled_from(USER_IDS)),
 )
 # A catalogue first: much of what comes before it would be asked of nothing.
 catalogues = st.tuples(st.just("upsert"), st.lists(items, min_size=5, max_size=12))
-histories = st.builds(lambda first, rest: [first, *rest], catalogues, st.lists(operations, min_size=5, max_size=25))
+histories = st.builds(lambda first, rest: [first, *rest], catalogues, st.lists(operations, min_size=8, max_size=25))
 
 
 @dataclass

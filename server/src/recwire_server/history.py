@@ -183,8 +183,8 @@ class History:
         return terms[::-1]
 
     def _is_repeat(self, event: Event) -> bool:
-        content = event.text if event.vector is None or event.text is not None else event.vector.tobytes()
-        key = (event.item_id, content, event.type, event.weight)  # a text is not the item of that name
+        vector = event.vector if event.text is None else None  # a text's own
+        key = (event.item_id, event.text, None if vector is None else vector.tobytes(), event.type, event.weight)
         counted_ns = self._counted_times.get(key)
         if counted_ns is not None and event.event_time_ns - counted_ns <= self._rules.repeat_window_s * NS_PER_S:
             return True

@@ -1,5 +1,6 @@
 """What most users like lately."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from math import exp2
 
@@ -54,12 +55,18 @@ class Popularity:
             if not self._event_counts[number]:  # nothing is left, rounding neither
                 self._sums[number] = 0.0
 
-    def counts(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the (count,) decayed event counts of items, by their numbers; one event of now is no fixed amount,
-        only the ratios mean something."""
+    def counts(self, numbers: NDArray[np.int64], ignored: Sequence[Event] = ()) -> NDArray[np.float64]:
+        """Return the (count,) decayed event counts of items, by their numbers, as though some events had not happened;
+        one event of now is no fixed amount, only the ratios mean something."""
         if len(numbers):
             self._sums.reach(int(numbers.max()) + 1)
         counts: NDArray[np.float64] = self._sums.rows[numbers]
+        ignored_by_number = defaultdict(list)
+        for event in self._counted(ignored):
+            ignored_by_number[self._numbers[event.item_id or ""]].append(self._share(event))
+        for number, shares in ignored_by_number.items():
+            left = self._sums[number] - sum(shares) if self._event_counts[number] > len(shares) else 0.0
+            counts[numbers == number] = max(left, 0.0)
         return counts
 
     def _counted(self, events: Sequence[Event]) -> list[Event]:

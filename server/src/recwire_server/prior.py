@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recwire_server.event import Event
 from recwire_server.filter import Boost
 from recwire_server.generation import Generation
 from recwire_server.history import NS_PER_S
@@ -46,21 +47,27 @@ class Prior:
         self._popularity = popularity
         self._weights = weights
 
-    def parts(self, generation: Generation, now_ns: int) -> list[Part]:
-        """Return what the prior adds for someone of whom something is known; nothing where its weights are 0."""
+    def parts(self, generation: Generation, now_ns: int, ignored: Sequence[Event] = ()) -> list[Part]:
+        """Return what the prior adds for someone of whom something is known; nothing where its weights are 0.
+
+        ignored: events that make nothing popular.
+        """
         parts = []
         if self._weights.popularity:
-            shares = self.popularity(generation, now_ns)
+            shares = self.popularity(generation, now_ns, ignored)
             parts.append(Part("prior", self._weights.popularity * shares))
         if self._weights.recency:
             parts.append(Part("recency", self._weights.recency * self._recency(generation, now_ns)))
         return parts
 
-    def popularity(self, generation: Generation, now_ns: int) -> Scores:
-        """Return (row count,) each item's share of the events of the most popular that can be recommended, 0-1."""
+    def popularity(self, generation: Generation, now_ns: int, ignored: Sequence[Event] = ()) -> Scores:
+        """Return (row count,) each item's share of the events of the most popular that can be recommended, 0-1.
+
+        ignored: events that are left out.
+        """
         live = _recommendable(generation, now_ns)
         counts = np.zeros(generation.index.row_count)
-        counts[live] = self._popularity.counts(generation.numbers(live))
+        counts[live] = self._popularity.counts(generation.numbers(live), ignored)
         most = counts.max(initial=0.0)
         # What seconds apart made, or rounding, is equally popular.
         return (counts / most).round(6) if most else counts

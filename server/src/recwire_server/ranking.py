@@ -11,6 +11,7 @@ from pyroaring import BitMap
 from recwire_server import candidate
 from recwire_server.candidate import Candidate, Eligibility
 from recwire_server.diversity import diverse, pool_size
+from recwire_server.event import Event
 from recwire_server.filter import Boost
 from recwire_server.generation import Generation
 from recwire_server.history import Term
@@ -50,9 +51,14 @@ class Ranker:
     def __init__(self, prior: Prior) -> None:
         self._prior = prior
 
-    def nearest(self, generation: Generation, query: Query, options: Options, now_ns: int) -> Ranking:
-        """Rank by inner product with the query; `limit` items come back whenever so many are eligible."""
-        prior_parts = self._prior.parts(generation, now_ns)
+    def nearest(
+        self, generation: Generation, query: Query, options: Options, now_ns: int, ignored: Sequence[Event] = ()
+    ) -> Ranking:
+        """Rank by inner product with the query; `limit` items come back whenever so many are eligible.
+
+        ignored: events that make nothing popular.
+        """
+        prior_parts = self._prior.parts(generation, now_ns, ignored)
         parts = [*prior_parts, *boost_parts(generation, options.boosts)]
         eligibility = _eligibility(generation, query.excluded_item_ids, options, now_ns)
         extra = total(parts) if parts else None
@@ -70,10 +76,15 @@ class Ranker:
         return Ranking(recommendations, _shortfall(generation, eligibility, len(kept), options))
 
     def cold(
-        self, generation: Generation, excluded_item_ids: AbstractSet[str], options: Options, now_ns: int
+        self,
+        generation: Generation,
+        excluded_item_ids: AbstractSet[str],
+        options: Options,
+        now_ns: int,
+        ignored: Sequence[Event] = (),
     ) -> Ranking:
-        """Rank for someone of whom nothing is known: what is popular, then what is new."""
-        popularity = Part("prior", self._prior.popularity(generation, now_ns))
+        """Rank for someone of whom nothing is known: what is popular, some events aside, then what is new."""
+        popularity = Part("prior", self._prior.popularity(generation, now_ns, ignored))
         parts = [popularity, *boost_parts(generation, options.boosts)]
         eligibility = _eligibility(generation, excluded_item_ids, options, now_ns)
         is_popular = popularity.values > 0

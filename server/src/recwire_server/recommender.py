@@ -141,36 +141,46 @@ class Recommender:
         """Return the user's revision, and what to show."""
         state = await self._users.state(user_id)
         revision, history, seen = state.revision, state.history, state.seen_item_ids
+        ignored: list[Event] = []
         if options.ignore_event_ids:
             if history.older_event_count:
                 stored = await self._users.stored(user_id)
                 revision, events = stored.revision, stored.events
             else:
                 events = history.events
+            ignored = [event for event in events if event.event_id in options.ignore_event_ids]
             events = _without(events, options.ignore_event_ids)
             history, seen = self._users.history(events), seen_item_ids(events)
         now_ns = self._clock()
         rotated = set()
         if options.rotation_ns:
             rotated = self._served.since(user_id, now_ns - options.rotation_ns)
-        ranking = self._rank_history(history, seen, rotated, options)
+        ranking = self._rank_history(history, seen, rotated, options, ignored)
         if not options.ignore_event_ids:  # a question, of which nothing is shown
             self._served.add(user_id, [one.item_id for one in ranking.recommendations], now_ns)
         return revision, ranking
 
     def _rank_history(
-        self, history: History, seen: AbstractSet[str], rotated: AbstractSet[str], options: Options
+        self,
+        history: History,
+        seen: AbstractSet[str],
+        rotated: AbstractSet[str],
+        options: Options,
+        ignored: Sequence[Event] = (),
     ) -> Ranking:
-        """Rank for someone with this history; rotated: what is left out for having been served lately."""
+        """Rank for someone with this history.
+
+        rotated: what is left out for having been served lately. ignored: events that make nothing popular.
+        """
         generation = self._catalogue.generation
         excluded: AbstractSet[str] = options.exclude_item_ids | rotated
         if options.exclude_seen:
             excluded = excluded | seen
         if history.vector.is_zero:
-            return self._ranker.cold(generation, excluded, options, self._clock())
+            return self._ranker.cold(generation, excluded, options, self._clock(), ignored)
         terms = history.terms() if options.explain else ()
         query = Query(history.vector.value, terms, Strategy.PERSONALIZED, excluded)
-        return self._ranker.nearest(generation, query, options, self._clock())
+        return self._ranker.nearest(generation, query, options, self._clock(), ignored)
 
     def _rank_vector(self, vector: Vector, excluded: set[str], options: Options) -> Ranking:
         query = Query(vector.astype("float64"), (), Strategy.SIMILAR, excluded | options.exclude_item_ids)
