@@ -150,6 +150,25 @@ def test_many_answers_in_the_centred_space_are_the_oracles_too(centred, history,
     check(centred, history, asked)
 
 
+@pytest.mark.parametrize("name", ["decay, few events", "decaying popularity"])
+@settings(EXAMPLES, max_examples=12)
+@given(history=histories, asked=st.lists(questions, min_size=6, max_size=10))
+def test_the_same_question_gets_the_same_bytes(name, tmp_path_factory, history, asked):
+    """At once, and from a server that has started anew, ties included."""
+    data_dir = tmp_path_factory.mktemp("same")
+    with serving(RULES[name], data_dir, vector_space="plain") as stubs:
+        scenario = Scenario(stubs, Oracle(RULES[name]), "same")
+        scenario.play(history)
+        scenario.asked.clear()  # of a state that has gone since
+        for question in asked:
+            scenario.ask(question)
+        for request, answer in scenario.asked:
+            assert stubs.recommender.Recommend(request).SerializeToString() == answer.SerializeToString()
+    with serving(RULES[name], data_dir, vector_space="plain") as stubs:
+        for request, answer in scenario.asked:
+            assert stubs.recommender.Recommend(request).SerializeToString() == answer.SerializeToString()
+
+
 def wait_for_space(client: Client, space: str) -> None:
     """Wait until a generation in this space serves: it is swapped in soon after the write that made it due."""
     for _ in range(200):

@@ -10,8 +10,9 @@ from recwire_server.vector import Query, Vector, Vectors
 
 FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a row
 
-# Rows whose float32 scores lie this close to the k-th are rescored too: sums of a few hundred products err less.
-NEAR_TIE = 1e-5
+# Sums of a few hundred products in float32 err by less than this share of the vectors' lengths multiplied: rows whose
+# scores lie closer to the k-th are rescored too.
+FLOAT32_ERROR = 1e-5
 # Rows that lie apart are copied side by side so many at a time, which stay in a core's cache: half the time of all at
 # once. Past this share of all rows, scoring all of them where they lie costs less.
 GATHER_ROWS = 256
@@ -24,6 +25,7 @@ class ExactIndex:
     def __init__(self, dim: int) -> None:
         self._rows: Vectors = np.zeros((FIRST_CAPACITY, dim), np.float32)
         self._live: NDArray[np.bool_] = np.zeros(FIRST_CAPACITY, np.bool_)
+        self._lengths: NDArray[np.float32] = np.zeros(FIRST_CAPACITY, np.float32)
         self._row_count = 0
         self._live_count = 0
         self._gathered: Vectors = np.zeros((GATHER_ROWS, dim), np.float32)
@@ -42,8 +44,10 @@ class ExactIndex:
             capacity = max(end, 2 * len(self._rows))
             self._rows = _grown(self._rows, capacity)
             self._live = _grown(self._live, capacity)
+            self._lengths = _grown(self._lengths, capacity)
         self._rows[first:end] = vectors
         self._live[first:end] = True
+        self._lengths[first:end] = np.linalg.norm(vectors, axis=1)
         self._row_count = end
         self._live_count += len(vectors)
         return np.arange(first, end)
@@ -76,7 +80,8 @@ class ExactIndex:
             scores = (self._rows[: self._row_count] @ query.astype(np.float32))[labels]
         else:
             scores = self._scores_apart(labels, query.astype(np.float32))
-        mask = _may_be_best(scores if extra is None else scores + extra[labels], k)
+        errors = self._lengths[labels] * _error(query)
+        mask = _may_be_best(scores if extra is None else scores + extra[labels], errors, k)
         return self.rescored(labels[mask], query, k, extra)
 
     def scan(self, query: Query, first: int, k: int) -> Labels:
@@ -85,7 +90,8 @@ class ExactIndex:
             return np.zeros(0, np.int64)
         scores = self._rows[first : self._row_count] @ query.astype(np.float32)
         scores[~self._live[first : self._row_count]] = -np.inf
-        labels = np.flatnonzero(_may_be_best(scores, k)) + first
+        errors = self._lengths[first : self._row_count] * _error(query)
+        labels = np.flatnonzero(_may_be_best(scores, errors, k)) + first
         return labels[self._live[labels]]
 
     def rescored(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
@@ -115,12 +121,18 @@ class ExactIndex:
         return self._rows[: self._row_count], self._live[: self._row_count].copy()
 
 
-def _may_be_best(scores: NDArray[np.floating], k: int) -> NDArray[np.bool_]:
-    """Return which of these float32 scores may be among the k best, were they exact."""
+def _error(query: Query) -> np.float32:
+    """Return by how much the float32 score of a row of length 1 errs at most."""
+    return np.float32(FLOAT32_ERROR * np.linalg.norm(query))
+
+
+def _may_be_best(scores: NDArray[np.floating], errors: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
+    """Return which of these float32 scores may be among the k best, were they exact. errors: how far off they are."""
     if len(scores) <= k:
         return np.ones(len(scores), np.bool_)
-    kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-    mask: NDArray[np.bool_] = scores >= kth - NEAR_TIE * max(1.0, abs(float(kth)))
+    least = scores - errors
+    kth = np.partition(least, len(least) - k)[len(least) - k]
+    mask: NDArray[np.bool_] = scores + errors >= kth
     return mask
 
 
