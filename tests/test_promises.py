@@ -359,7 +359,6 @@ def test_ignored_events_count_for_nothing(hash_server):
     assert found == [("b", 1.0, popular), ("a", 0.0, recent), ("c", 0.0, recent)]
 
 
-@pytest.mark.xfail(strict=True, reason="sums in float64 lose what is 2^-60 of what is taken away, until a restart")
 def test_a_forgotten_event_leaves_what_was_popular_before(start_server):
     """However little that counts beside what was taken back."""
     server = start_server(popularity_half_life_s=60)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from math import exp2
+from math import exp2, floor, fsum, ldexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,17 @@ from recwire_server.history import NS_PER_S, HistoryRules
 from recwire_server.item_number import ItemNumbers
 from recwire_server.store import Store
 
-# What an event counts is relative to a time, so that sums need no touch as they age. The time moves before a count
-# could pass two to the power of this.
-MAX_HALF_LIVES = 500.0
+# What an event counts is relative to a time, so that sums need no touch as they age. All are made smaller before a
+# count could pass two to the power of this.
+MAX_EXPONENT = 500
 
 
 class Popularity:
     """Counts each item's events of positive weight, over all users; of two events that are a half-life apart, the
     earlier counts half of the later.
 
-    half_life_s: 0: all count the same. Belongs to the event loop.
+    half_life_s: 0: all count the same. Sums are exact, so that an event that is taken back leaves nothing. Belongs to
+    the event loop.
     """
 
     def __init__(self, store: Store, numbers: ItemNumbers, rules: HistoryRules, half_life_s: float) -> None:
@@ -30,9 +31,10 @@ class Popularity:
         self._numbers = numbers
         self._rules = rules
         self._half_life_ns = half_life_s * NS_PER_S
-        self._base_ns: int | None = None  # when an event counts 1
-        self._sums = Column(np.float64, 0.0)
-        self._event_counts = Column(np.int64, 0)
+        self._first_ns: int | None = None  # when an event counts 2 ** -exponent
+        self._exponent = 0
+        self._sums: defaultdict[int, _ExactSum] = defaultdict(_ExactSum)  # by number
+        self._counts = Column(np.float64, 0.0)  # the same, rounded
 
     async def start(self) -> None:
         """Count what the store has."""
@@ -41,46 +43,83 @@ class Popularity:
 
     def add(self, events: Sequence[Event]) -> None:
         """Count new events."""
-        for event in self._counted(events):
-            number = self._numbers[event.item_id or ""]
-            self._event_counts[number] += 1
-            self._sums[number] += self._share(event)
+        for event, number in self._counted(events):
+            self._add(number, self._share(event))
 
     def remove(self, events: Sequence[Event]) -> None:
         """Count events no more that were counted."""
-        for event in self._counted(events):
-            number = self._numbers[event.item_id or ""]
-            self._event_counts[number] -= 1
-            self._sums[number] -= self._share(event)
-            if not self._event_counts[number]:  # nothing is left, rounding neither
-                self._sums[number] = 0.0
+        for event, number in self._counted(events):
+            self._add(number, -self._share(event))
 
     def counts(self, numbers: NDArray[np.int64], ignored: Sequence[Event] = ()) -> NDArray[np.float64]:
         """Return the (count,) decayed event counts of items, by their numbers, as though some events had not happened;
         one event of now is no fixed amount, only the ratios mean something."""
         if len(numbers):
-            self._sums.reach(int(numbers.max()) + 1)
-        counts: NDArray[np.float64] = self._sums.rows[numbers]
-        ignored_by_number = defaultdict(list)
-        for event in self._counted(ignored):
-            ignored_by_number[self._numbers[event.item_id or ""]].append(self._share(event))
-        for number, shares in ignored_by_number.items():
-            left = self._sums[number] - sum(shares) if self._event_counts[number] > len(shares) else 0.0
-            counts[numbers == number] = max(left, 0.0)
+            self._counts.reach(int(numbers.max()) + 1)
+        counts: NDArray[np.float64] = self._counts.rows[numbers]
+        shares = defaultdict(list)
+        for event, number in self._counted(ignored):
+            shares[number].append(-self._share(event))
+        for number, less in shares.items():
+            counts[numbers == number] = self._sums[number].value(*less)
         return counts
 
-    def _counted(self, events: Sequence[Event]) -> list[Event]:
-        return [event for event in events if event.item_id is not None and self._rules.weight(event) > 0]
+    def _counted(self, events: Sequence[Event]) -> list[tuple[Event, int]]:
+        return [
+            (event, self._numbers[event.item_id])
+            for event in events
+            if event.item_id is not None and self._rules.weight(event) > 0
+        ]
+
+    def _add(self, number: int, share: float) -> None:
+        self._sums[number].add(share)
+        self._counts[number] = self._sums[number].value()
 
     def _share(self, event: Event) -> float:
         if not self._half_life_ns:
             return 1.0
         # What is said to happen in the future must not outweigh all that really happens until then.
         time_ns = min(event.event_time_ns, event.record_time_ns)
-        if self._base_ns is None:
-            self._base_ns = time_ns
-        half_lives = (time_ns - self._base_ns) / self._half_life_ns
-        if half_lives > MAX_HALF_LIVES:
-            self._sums.rows[:] *= exp2(-half_lives)
-            self._base_ns, half_lives = time_ns, 0.0
-        return exp2(max(half_lives, -2 * MAX_HALF_LIVES))
+        if self._first_ns is None:
+            self._first_ns = time_ns
+        half_lives = (time_ns - self._first_ns) / self._half_life_ns
+        whole = floor(half_lives)
+        if whole - self._exponent > MAX_EXPONENT:
+            self._scale(self._exponent - whole)
+        # The whole half-lives by exponent: scaling changes no digit, and the same event counts the same ever after.
+        return ldexp(exp2(half_lives - whole), whole - self._exponent)
+
+    def _scale(self, exponent: int) -> None:
+        self._exponent -= exponent
+        for number, sum_ in self._sums.items():
+            sum_.scale(exponent)
+            self._counts[number] = sum_.value()
+
+
+class _ExactSum:
+    """A sum of floats without rounding: parts of which none overlaps another (Shewchuk, 1997)."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: list[float] = []
+
+    def add(self, number: float) -> None:
+        """Add a number."""
+        rests = []
+        for part in self._parts:
+            larger, smaller = (number, part) if abs(number) >= abs(part) else (part, number)
+            number = larger + smaller
+            rest = smaller - (number - larger)
+            if rest:
+                rests.append(rest)
+        self._parts = [*rests, number] if number else rests
+
+    def scale(self, exponent: int) -> None:
+        """Multiply by two to the power of an exponent; what gets smaller than a float can be is gone."""
+        scaled = (ldexp(part, exponent) for part in self._parts)
+        self._parts = [part for part in scaled if part]
+
+    def value(self, *more: float) -> float:
+        """Return the sum, with more numbers where there are any, rounded once; never below 0."""
+        return max(fsum([*self._parts, *more]), 0.0)
