@@ -49,9 +49,9 @@ RULES = {
     ),
 }
 EXAMPLES = settings(
-    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-MANY_EXAMPLES = settings(EXAMPLES, max_examples=400)
+MANY_EXAMPLES = settings(EXAMPLES, max_examples=600)
 
 
 @dataclass
