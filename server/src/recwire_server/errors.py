@@ -4,7 +4,6 @@
     |- InvalidRequestError   a field breaks its bound: every one of them is named
     |- NotFoundError         an item or a user asked for by id is unknown
     |- PreconditionError     the request does not fit this server's state or model
-    |- NotServedError        the contract has it, this version does not serve it yet
     |- UnavailableError      starting, draining, or the store cannot write: try again later
 
 Only the service layer turns them into status codes (`service/status.py`).
@@ -55,12 +54,6 @@ class PreconditionError(RecwireServerError):
         super().__init__(description)
         self.reason = reason
         self.subject = subject
-
-
-class NotServedError(RecwireServerError):
-    """The contract has it; this version does not serve it yet."""
-
-    reason = "NOT_SERVED_YET"
 
 
 class UnavailableError(RecwireServerError):

@@ -18,7 +18,6 @@ from recwire_server.encoder import DeadlineError, OverloadedError, StoppedError,
 from recwire_server.errors import (
     InvalidRequestError,
     NotFoundError,
-    NotServedError,
     PreconditionError,
     UnavailableError,
     Violation,
@@ -61,11 +60,9 @@ def status_of(error: Exception) -> Status | None:
             )
             failure = details_pb.PreconditionFailure(violations=[violation])
             return _status(grpc.StatusCode.FAILED_PRECONDITION, error.reason, str(error), failure)
-        case NotServedError():
-            return _status(grpc.StatusCode.UNIMPLEMENTED, error.reason, str(error))
-        case NotImplementedError():
+        case NotImplementedError():  # of the generated servicers
             message = "this version does not serve this rpc yet"
-            return _status(grpc.StatusCode.UNIMPLEMENTED, NotServedError.reason, message)
+            return _status(grpc.StatusCode.UNIMPLEMENTED, "NOT_SERVED_YET", message)
         case UnavailableError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.UNAVAILABLE, error.reason, str(error), retry)
