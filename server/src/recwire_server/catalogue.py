@@ -62,7 +62,8 @@ class Catalogue:
         self._revision = 0
         self._writing = asyncio.Lock()  # commits and their effects happen in one order
         self._building: asyncio.Task[None] | None = None
-        self._missed: list[Callable[[Generation], None]] | None = None  # by the generation that is being built
+        # While a generation is being built: the changes since, with their revisions. It may have read some of them.
+        self._missed: list[tuple[int, Callable[[Generation], None]]] | None = None
 
     async def start(self) -> None:
         """Bring back what the store has."""
@@ -154,10 +155,11 @@ class Catalogue:
         return Deleted(len(deleted), revision)
 
     def _apply(self, revision: int, change: Callable[[Generation], None]) -> None:
-        change(self.generation)
+        if revision > self.generation.newest_revision:  # it may have been made of this already
+            change(self.generation)
         self._revision = revision
         if self._missed is not None:
-            self._missed.append(change)
+            self._missed.append((revision, change))
         self._build_if_due()
 
     def _build_if_due(self) -> None:
@@ -169,8 +171,9 @@ class Catalogue:
         try:
             generation = await self._builder.build(self.generation)
             assert self._missed is not None
-            for change in self._missed:
-                change(generation)
+            for revision, change in self._missed:
+                if revision > generation.newest_revision:
+                    change(generation)
             self._generation = generation
             logger.info("generation %d serves %d items, %s", generation.number, len(generation), generation.space.name)
         except Exception:  # the old generation serves on; the next write tries again

@@ -36,6 +36,7 @@ class Generation:
         self.index = index
         self.attributes = AttributeIndex()
         self.live_labels = BitMap()  # of the items that are in the catalogue; nobody else changes it
+        self.newest_revision = 0  # of the catalogue: what is in here, all up to it
         self.removed_count = 0  # labels that updates and deletes have left behind since the generation was made
         self._item_ids: list[str] = []  # by label
         self._labels: dict[str, int] = {}  # the newest of an item, deleted or not
@@ -113,6 +114,7 @@ class Generation:
         for item_id in item_ids:
             self._deleted.add(item_id)
             self._revisions[item_id] = revision
+            self.newest_revision = max(self.newest_revision, revision)
             self._remove(self._labels[item_id])
             self.removed_count += 1
 
@@ -145,6 +147,7 @@ class Generation:
             self.removed_count += 1
         self._labels[item_id] = label
         self._revisions[item_id] = item.revision
+        self.newest_revision = max(self.newest_revision, item.revision)
         if item.deleted:
             self._deleted.add(item_id)
             self._remove(label)
