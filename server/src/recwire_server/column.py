@@ -22,9 +22,6 @@ class Column(Generic[Number]):
         """All rows, set or not. Not to be kept: a row past the end makes a new array."""
         return self._rows
 
-    def __getitem__(self, row: int) -> Any:
-        return self._rows[row].item() if row < len(self._rows) else self._fill
-
     def __setitem__(self, row: int, value: Any) -> None:
         self.reach(row + 1)
         self._rows[row] = value

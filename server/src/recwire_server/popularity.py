@@ -43,13 +43,11 @@ class Popularity:
 
     def add(self, events: Sequence[Event]) -> None:
         """Count new events."""
-        for event, number in self._counted(events):
-            self._add(number, self._share(event))
+        self._change(events, 1)
 
     def remove(self, events: Sequence[Event]) -> None:
         """Count events no more that were counted."""
-        for event, number in self._counted(events):
-            self._add(number, -self._share(event))
+        self._change(events, -1)
 
     def counts(self, numbers: NDArray[np.int64], ignored: Sequence[Event] = ()) -> NDArray[np.float64]:
         """Return the (count,) decayed event counts of items, by their numbers, as though some events had not happened;
@@ -71,9 +69,13 @@ class Popularity:
             if event.item_id is not None and self._rules.weight(event) > 0
         ]
 
-    def _add(self, number: int, share: float) -> None:
-        self._sums[number].add(share)
-        self._counts[number] = self._sums[number].value()
+    def _change(self, events: Sequence[Event], sign: int) -> None:
+        changed = set()
+        for event, number in self._counted(events):
+            self._sums[number].add(sign * self._share(event))
+            changed.add(number)
+        for number in changed:  # once an item: a start counts thousands of events at a time
+            self._counts[number] = self._sums[number].value()
 
     def _share(self, event: Event) -> float:
         if not self._half_life_ns:
