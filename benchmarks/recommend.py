@@ -48,6 +48,8 @@ class Result(TypedDict):
     model: str
     items: int
     events_a_user: int
+    method: str
+    reason: str
     ef_search: int
     recall: float
     seed: int
@@ -68,7 +70,7 @@ def run(quick: bool) -> Result:
         topics = np.random.default_rng(SEED).integers(TOPICS, size=item_count)
         for _ in client.import_items(_items(topics, client.get_server_info().dimension)):
             pass
-        while client.get_server_info().ef_search == 0:
+        while client.get_server_info().index.is_rebuilding:
             client.recommend("nobody", limit=1)
         _record_events(client, topics)
         info = client.get_server_info()
@@ -78,6 +80,8 @@ def run(quick: bool) -> Result:
         "model": info.model.name,
         "items": item_count,
         "events_a_user": EVENTS_A_USER,
+        "method": info.index.method,
+        "reason": info.index.reason,
         "ef_search": info.ef_search,
         "recall": info.measured_recall,
         "seed": SEED,

@@ -24,7 +24,7 @@ from recwire import Client, Event
 from recwire_server.config import load_settings
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.embedding import encode
-from recwire_server.index.hnsw import HnswIndex
+from recwire_server.index.adaptive import AdaptiveIndex, BuildRules
 
 SEED = 7
 ROUNDS, CALLS, WARM_UP_CALLS = 5, 200, 50
@@ -114,15 +114,14 @@ def _raw_fdatasync(path: Path) -> Callable[[], object]:
 def _raw_search(client: Client, item_ids: list[str]) -> Callable[[], object]:
     """Return a search by a mean of 20 vectors in an index of as many vectors, made of random directions around as many
     centres as there are topics in a catalogue: the server gives no item's vector away."""
-    settings = load_settings({})
     dim = client.get_server_info().dimension
     random_vectors = np.random.default_rng(SEED)
     centres = random_vectors.normal(size=(100, dim))
     rows = centres[random_vectors.integers(100, size=len(item_ids))] + random_vectors.normal(size=(len(item_ids), dim))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    index = HnswIndex(dim, settings.recall_target)
+    index = AdaptiveIndex(dim)
     index.add(rows)
-    if len(rows) > settings.exact_search_max_items:
-        index.adopt(index.build(settings.index_thread_count))
+    if len(rows) > load_settings({}).exact_search_max_items:
+        index.adopt(index.sealed_anew(BuildRules(), np.zeros((0, dim), np.float32)))
     queries = rows[random_vectors.integers(len(rows), size=(100, 20))].mean(axis=1).astype(np.float64)
     return lambda: index.search(queries[random_vectors.integers(100)], 30)

@@ -8,7 +8,7 @@ from pyroaring import BitMap
 
 from recwire_server.candidate import Candidate, Eligibility, find, find_by_groups, find_without_query
 from recwire_server.generation import Generation
-from recwire_server.index.hnsw import HnswIndex
+from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, SearchMethod
 from recwire_server.item_number import ItemNumbers
 from recwire_server.store import ItemVector
 from recwire_server.vector_space import VectorSpace
@@ -19,7 +19,7 @@ NOW_NS = 1_000
 
 def generation_of(vectors: np.ndarray, new_times_ns: list[int] | None = None) -> Generation:
     """A generation of items named by their row, the last first by id, so that ids and labels disagree."""
-    generation = Generation(1, VectorSpace(), 0, HnswIndex(DIM, recall_target=0.95), ItemNumbers())
+    generation = Generation(1, VectorSpace(), 0, AdaptiveIndex(DIM), ItemNumbers())
     times = new_times_ns or [0] * len(vectors)
     generation.put(
         [
@@ -28,6 +28,12 @@ def generation_of(vectors: np.ndarray, new_times_ns: list[int] | None = None) ->
         ]
     )
     return generation
+
+
+def seal(generation: Generation, method: SearchMethod) -> None:
+    """Have the generation's index searched by a method."""
+    index = generation.index
+    index.adopt(index.sealed_anew(BuildRules(method=method, graph_min_rows=0), np.zeros((0, DIM), np.float32)))
 
 
 def plain(
@@ -84,12 +90,13 @@ def test_without_a_query_the_popular_come_before_the_new(rows, k):
     assert [one.label for one in found] == sorted(range(len(rows)), key=key)[:k]
 
 
+@pytest.mark.parametrize("method", [SearchMethod.SCAN, SearchMethod.GRAPH])
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.02])
-def test_a_filter_is_met_by_the_graph_and_by_a_scan(share):
+def test_a_filter_is_met_whatever_is_searched(method, share):
     """As many as are wanted come back, all of them pass, and nearly all are the best that pass."""
     chance = np.random.default_rng(3)
     generation = generation_of(chance.normal(size=(4_000, DIM)))
-    generation.index.adopt(generation.index.build(thread_count=1))
+    seal(generation, method)
     passing = BitMap(np.flatnonzero(chance.random(4_000) < share).tolist())
     hits = 0
     for _ in range(50):
@@ -102,12 +109,13 @@ def test_a_filter_is_met_by_the_graph_and_by_a_scan(share):
     assert hits >= 0.9 * 500
 
 
+@pytest.mark.parametrize("method", [SearchMethod.SCAN, SearchMethod.GRAPH])
 @pytest.mark.parametrize("weight", [0.01, 0.3, 3.0])
-def test_what_is_added_to_a_score_is_searched_for(weight):
+def test_what_is_added_to_a_score_is_searched_for(method, weight):
     """With a few popular items and many that are not, nearly all are found that a scan of the sums finds."""
     chance = np.random.default_rng(4)
     generation = generation_of(chance.normal(size=(4_000, DIM)))
-    generation.index.adopt(generation.index.build(thread_count=1))
+    seal(generation, method)
     extra = weight * chance.pareto(2.0, size=4_000)
     hits = 0
     for _ in range(50):

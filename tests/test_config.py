@@ -21,7 +21,7 @@ def test_the_stronger_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     assert (settings.decay_per_event, settings.drain_s, settings.recall_target) == (0.7, 6.0, 0.5)
     assert settings.listen == "127.0.0.1:1"
-    assert settings.exact_search_max_items == 5_000
+    assert settings.exact_search_max_items == 2_000
 
 
 @pytest.mark.parametrize(

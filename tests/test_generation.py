@@ -11,7 +11,8 @@ from recwire_server.config import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 DIM = 32
-GRAPH_FROM = 200  # items: graphs are small, quickly built, and often
+# From 200 items on: graphs are small, quickly built, and often.
+WITH_GRAPH = {"exact_search_max_items": 200, "search_method": "graph", "graph_min_items": 200}
 
 
 def vector_items(first: int, count: int, seed: int = 0) -> list[Item]:
@@ -41,7 +42,7 @@ def answers(client: Client, exact: bool) -> list[object]:
 
 def test_a_graph_is_built_once_there_are_enough_items(start_server):
     """Searches are exact until it serves; then it has the recall that was asked for."""
-    client = start_server(exact_search_max_items=GRAPH_FROM).client
+    client = start_server(**WITH_GRAPH).client
     client.upsert_items(vector_items(0, 100))
     assert client.get_server_info().ef_search == 0
     client.upsert_items(vector_items(100, 256))
@@ -54,7 +55,7 @@ def test_a_graph_is_built_once_there_are_enough_items(start_server):
 def test_searches_and_writes_go_on_while_generations_change(start_server):
     """Four readers see no error, no deleted item and no gap while items are added, changed and deleted and graphs
     are swapped in."""
-    server = start_server(exact_search_max_items=GRAPH_FROM)
+    server = start_server(**WITH_GRAPH)
     server.client.upsert_items(vector_items(0, 256))
     stop, wrong = threading.Event(), []
     deleted: set[str] = set()
@@ -97,7 +98,7 @@ def test_searches_and_writes_go_on_while_generations_change(start_server):
 def test_a_restart_brings_the_graph_back(damage, tmp_path):
     """The same graph, with what was written after it: answers do not change. From a damaged snapshot it is built anew,
     and exact answers do not change."""
-    flags = {"listen": "127.0.0.1:0", "data_dir": tmp_path, "exact_search_max_items": GRAPH_FROM}
+    flags = {"listen": "127.0.0.1:0", "data_dir": tmp_path, **WITH_GRAPH}
     with running_server(load_settings(flags), HashEncoder()) as address, Client(address) as client:
         for first in range(0, 1_200, 200):
             client.upsert_items(vector_items(first, 200))
@@ -109,8 +110,8 @@ def test_a_restart_brings_the_graph_back(damage, tmp_path):
         before, before_exact = answers(client, exact=False), answers(client, exact=True)
         generation = client.get_server_info().index_generation
     if damage:
-        header = tmp_path / "index" / "graph.json"
-        header.write_text(header.read_text().replace('"i00001"', '"i00002"'))
+        keys = tmp_path / "index" / f"generation-{generation}" / "keys.json"
+        keys.write_text(keys.read_text().replace('"i00001"', '"i00002"'))
 
     with running_server(load_settings(flags), HashEncoder()) as address, Client(address) as client:
         assert answers(client, exact=True) == before_exact

@@ -36,6 +36,7 @@ from recwire_server.testing import HashEncoder, running_server
 DIM = 32
 ITEM_COUNT, TOPIC_COUNT = 10_000, 40
 FEW = 12  # items of a narrow filter
+WITH_GRAPH = {"exact_search_max_items": 1_000, "search_method": "graph", "graph_min_items": 1_000}
 PAST, FUTURE = Timestamp(seconds=1_000_000_000), Timestamp(seconds=4_000_000_000)
 INCLUDE = SeenPolicy.SEEN_POLICY_INCLUDE
 NOT_SHORT = Shortfall.SHORTFALL_UNSPECIFIED
@@ -102,7 +103,7 @@ def large(tmp_path_factory) -> Iterator[Large]:
         )
         for n in range(ITEM_COUNT)
     ]
-    flags = {"listen": "127.0.0.1:0", "data_dir": tmp_path_factory.mktemp("large"), "exact_search_max_items": 1_000}
+    flags = {"listen": "127.0.0.1:0", "data_dir": tmp_path_factory.mktemp("large"), **WITH_GRAPH}
     with ExitStack() as stack:
         address = stack.enter_context(running_server(load_settings(flags), HashEncoder()))
         client = stack.enter_context(Client(address))
@@ -233,7 +234,7 @@ def test_the_farthest_are_far(large):
 
 def test_a_catalogue_that_has_nearly_expired_still_fills_an_answer(start_server):
     """Of 10,000 items all but 10 have expired, the nearest too: the 10 come back."""
-    client = start_server(exact_search_max_items=1_000).client
+    client = start_server(**WITH_GRAPH).client
     random = np.random.default_rng(6)
     fill(
         client,

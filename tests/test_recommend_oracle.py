@@ -83,7 +83,7 @@ def serving(rules: Rules, data_dir: Path, **flags: object) -> Iterator[Stubs]:
 def plain(request, tmp_path_factory) -> Iterator[Served]:
     """A server in the plain space; users are dropped from memory and read back all the time."""
     data_dir = tmp_path_factory.mktemp("plain")
-    with serving(request.param, data_dir, vector_space="plain", max_cached_events=10) as stubs:
+    with serving(request.param, data_dir, vector_space="plain", user_cache_bytes=20_000) as stubs:
         yield Served(stubs, Oracle(request.param))
 
 

@@ -20,7 +20,7 @@ from recwire_server.store import DataDirectoryError
 from recwire_server.testing import HashEncoder, running_server
 
 DIM = 384
-WITH_GRAPH = ("--exact-search-max-items", "500")
+WITH_GRAPH = ("--exact-search-max-items", "500", "--search-method", "graph", "--graph-min-items", "500")
 MAX_START_S = 3.0
 
 

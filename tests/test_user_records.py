@@ -36,7 +36,7 @@ RULES = pytest.mark.parametrize(
         {"decay_per_event": 0.7, "decay_half_life_s": 2.0 * DAY_S, "repeat_window_s": 5.0 * DAY_S},
         {"max_history_events": 5},
         {"max_history_events": 5, "older_events": "ignore", "decay_per_event": 0.7},
-        {"max_cached_events": 3},
+        {"user_cache_bytes": 10_000},
     ],
     ids=lambda rules: ", ".join(rules) or "defaults",
 )
@@ -278,7 +278,7 @@ def test_a_text_is_no_repeat_of_the_item_with_its_name(start_two):
 def test_states_are_as_replayed_whatever_happens_at_once(start_server):
     """After updates, forgetting and changes of items from many threads, no user's state differs from a replay."""
     client = start_server(
-        decay_per_event=0.7, max_history_events=20, max_cached_events=200, repeat_window_s=DAY_S
+        decay_per_event=0.7, max_history_events=20, user_cache_bytes=400_000, repeat_window_s=DAY_S
     ).client
     client.upsert_items([item(item_id) for item_id in ITEM_IDS])
     users = [f"user {number}" for number in range(25)]

@@ -20,12 +20,14 @@ from recwire_server.encoder.embedder import Embedder
 from recwire_server.event import DEFAULT_WEIGHTS, EventType
 from recwire_server.generation_builder import GenerationBuilder
 from recwire_server.history import HistoryRules
+from recwire_server.index.adaptive import BuildRules
 from recwire_server.item_number import ItemNumbers
 from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.lifecycle import Lifecycle
 from recwire_server.popularity import Popularity
 from recwire_server.prior import Prior, PriorWeights
 from recwire_server.ranking import Ranker
+from recwire_server.recall_monitor import RecallMonitor
 from recwire_server.recommender import Recommender
 from recwire_server.served import ServedHistory
 from recwire_server.service.admin_service import AdminService
@@ -38,6 +40,7 @@ from recwire_server.task import TaskKeeper
 from recwire_server.transport import Transport
 from recwire_server.user import Users
 from recwire_server.user_record import UserRecords
+from recwire_server.user_sample import UserSample
 
 
 class App:
@@ -66,18 +69,18 @@ class App:
             model_version=encoder.model.version,
         )
         item_numbers = ItemNumbers()
+        rules = _history_rules(settings)
         builder = GenerationBuilder(
             self._store,
+            UserSample(self._store, rules),
             settings.data_dir / "index",
             item_numbers,
             dim=encoder.dim,
             centred=settings.vector_space is VectorSpaceName.CENTRED,
-            recall_target=settings.recall_target,
             exact_search_max_items=settings.exact_search_max_items,
-            thread_count=settings.index_thread_count,
+            rules=_build_rules(settings),
         )
         self._catalogue = Catalogue(self._store, self._embedder, builder, self._tasks)
-        rules = _history_rules(settings)
         self._popularity = Popularity(self._store, item_numbers, rules, settings.popularity_half_life_s)
         self._users = Users(
             self._store,
@@ -86,10 +89,11 @@ class App:
             self._tasks,
             rules,
             dim=encoder.dim,
-            max_cached_events=settings.max_cached_events,
+            max_cached_bytes=settings.user_cache_bytes,
         )
         served, turns = ServedHistory(), KeyedLocks()
-        ranker = Ranker(Prior(self._popularity, _prior_weights(settings)))
+        self._recall_monitor = RecallMonitor(self._tasks, settings.recall_target)
+        ranker = Ranker(Prior(self._popularity, _prior_weights(settings)), self._recall_monitor)
         self._recommender = Recommender(self._embedder, self._catalogue, self._users, served, turns, ranker)
         self._user_records = UserRecords(self._users, self._catalogue, served, turns)
         self._transport = Transport(settings.listen, Lifecycle(), self._register)
@@ -132,6 +136,7 @@ class App:
             self._users,
             self._embedder,
             self._encoder,
+            self._recall_monitor,
             recall_target=self._settings.recall_target,
             start_time_ns=time.time_ns(),
         )
@@ -147,6 +152,15 @@ def _history_rules(settings: Settings) -> HistoryRules:
         repeat_window_s=settings.repeat_window_s,
         max_events=settings.max_history_events,
         older_count=settings.older_events is OlderEvents.COUNT,
+    )
+
+
+def _build_rules(settings: Settings) -> BuildRules:
+    return BuildRules(
+        recall_target=settings.recall_target,
+        method=settings.search_method,
+        graph_min_rows=settings.graph_min_items,
+        thread_count=settings.index_thread_count,
     )
 
 

@@ -1,7 +1,8 @@
 """Which items may come back, and the best of them: what to search, and how.
 
-A search of the graph knows nothing of filters: it is asked for more than is wanted, and what does not pass is dropped.
-Where few items pass, that costs more than a scan of those few, which then takes its place.
+A search of the index knows nothing of filters: it is asked for more than is wanted, and what does not pass is dropped.
+Where few items pass, that costs more than to score those few, or to scan the codes of all with those that do not pass
+kept out. Which of the three it is, is decided by what each was measured to cost.
 """
 
 from collections.abc import Sequence
@@ -20,12 +21,10 @@ from recwire_server.vector import Query
 
 # Of the items that are excluded by id, so many times the limit may be among the nearest before a second search pays.
 EXCLUDED_OVERFETCH = 3
-# A search of the graph is asked for this many times what would do if those that pass were spread evenly.
+# A search is asked for this many times what would do if those that pass were spread evenly.
 FILTER_OVERFETCH = 1.5
 # Where more counts than the inner product, so many times the limit are fetched by each at first.
 THRESHOLD_WIDTH = 10
-# To have one more match from the graph costs what scanning so many items costs (4 us; .2 us, at 384 dimensions).
-ITEMS_SCANNED_A_MATCH = 20
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,9 @@ class Eligibility:
         labels = generation.index.live_labels() if self.passing is None else _array(self.passing)
         labels = labels[generation.published(labels, self.now_ns)]
         if self.excluded_item_ids:
-            excluded = generation.labels(self.excluded_item_ids)
-            labels = labels[~np.isin(labels, excluded, assume_unique=True)]
+            may_come = np.ones(generation.index.row_count, np.bool_)
+            may_come[generation.labels(self.excluded_item_ids)] = False
+            labels = labels[may_come[labels]]
         return labels
 
 
@@ -69,11 +69,15 @@ def find(
     matches: Matches | None = None
     if not exact:
         if extra is None:
-            matches = _by_graph(generation, query, k, eligibility)
+            matches = _by_search(generation, query, k, eligibility)
         else:
             matches = _by_threshold(generation, query, k, eligibility, extra)
     if matches is None:
-        matches = generation.index.best_of(eligibility.labels(generation), query, k, extra)
+        labels = eligibility.labels(generation)
+        index = generation.index
+        all_cost_less = index.best_of_cost_s(len(labels)) <= index.among_cost_s()
+        search = index.best_of if exact or all_cost_less else index.search_among
+        matches = search(labels, query, k, extra)
     return ranked(generation, matches)[:k]
 
 
@@ -87,8 +91,10 @@ def find_by_groups(
 ) -> list[Candidate]:
     """Return what `find` returns, where extra is the same for all items of a group, and the groups hold all that pass.
 
-    Each group's best by the inner product are its best, so that each is searched for itself.
+    Each group's best by the inner product are its best, so that each can be searched for itself.
     """
+    if len(groups) * generation.index.search_cost_s(k) >= _cost_of_those_that_pass_s(generation, eligibility):
+        return find(generation, query, k, eligibility, extra, exact=False)
     found = [
         one.label
         for group in groups
@@ -136,36 +142,44 @@ def ranked(generation: Generation, matches: Matches) -> list[Candidate]:
     return candidates
 
 
-def _by_graph(generation: Generation, query: Query, k: int, eligibility: Eligibility) -> Matches | None:
-    """Return the k best by a search that does not scan all, or None if a scan of all that pass costs less."""
+def _cost_of_those_that_pass_s(generation: Generation, eligibility: Eligibility) -> float:
+    """Return the CPU seconds that it takes to search only those that may come back."""
+    count = len(generation) if eligibility.passing is None else len(eligibility.passing)
+    return min(generation.index.best_of_cost_s(count), generation.index.among_cost_s())
+
+
+def _by_search(generation: Generation, query: Query, k: int, eligibility: Eligibility) -> Matches | None:
+    """Return the k best by a search of all, or None if to search only those that may come back costs less."""
     item_count = len(generation)
     passing_count = item_count if eligibility.passing is None else len(eligibility.passing)
+    most_s = _cost_of_those_that_pass_s(generation, eligibility)
     share = passing_count / max(item_count, 1)
     overfetch = 1.0 if passing_count == item_count else FILTER_OVERFETCH
     excluded_count = min(share * len(eligibility.excluded_item_ids), EXCLUDED_OVERFETCH * k)
     wanted = overfetch * k + excluded_count
     while share:
         width = ceil(wanted / share)
-        if not generation.index.is_quick(width) or width * ITEMS_SCANNED_A_MATCH > passing_count:
+        if width > item_count or generation.index.search_cost_s(width) > most_s:
             break
         matches = _eligible(generation, generation.index.search(query, width), eligibility)
         if len(matches.labels) >= k:
             return matches
-        wanted *= 4  # few searches, before the scan
+        wanted *= 4  # few searches, before the others
     return None
 
 
 def _by_threshold(
     generation: Generation, query: Query, k: int, eligibility: Eligibility, extra: Scores
 ) -> Matches | None:
-    """Return the k best of the sums, or None if a scan costs less.
+    """Return the k best of the sums, or None if to search only those that may come back costs less.
 
     An item that is neither among the nearest nor among those with the most extra has less than the last of both
     together: once the k-th best of the two sets has more than that, it is not missed (Fagin's threshold algorithm).
     """
     labels = eligibility.labels(generation)
+    most_s = _cost_of_those_that_pass_s(generation, eligibility)
     width = THRESHOLD_WIDTH * k
-    while generation.index.is_quick(width) and width * ITEMS_SCANNED_A_MATCH <= len(labels):
+    while width <= len(labels) and generation.index.search_cost_s(width) <= most_s:
         near = generation.index.search(query, width)
         most = labels[np.argpartition(extra[labels], -width)[-width:]]
         either = np.union1d(_eligible(generation, near, eligibility).labels, most)

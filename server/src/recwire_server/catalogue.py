@@ -64,6 +64,7 @@ class Catalogue:
         self._building: asyncio.Task[None] | None = None
         # While a generation is being built: the changes since, with their revisions. It may have read some of them.
         self._missed: list[tuple[int, Callable[[Generation], None]]] | None = None
+        self._coding: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Bring back what the store has."""
@@ -81,6 +82,11 @@ class Catalogue:
     def revision(self) -> int:
         """Grows with every change."""
         return self._revision
+
+    @property
+    def is_rebuilding(self) -> bool:
+        """Whether the next generation is being built."""
+        return self._building is not None
 
     async def upsert(self, items: Sequence[Item], deadline_s: float = inf) -> Upserted:
         """Add or replace items, all or none.
@@ -166,6 +172,8 @@ class Catalogue:
         if self._building is None and self._builder.is_due(self.generation):
             self._missed = []
             self._building = self._tasks.spawn(self._build())
+        if self._coding is None and self._builder.tail_is_due(self.generation):
+            self._coding = self._tasks.spawn(self._code_tail())
 
     async def _build(self) -> None:
         try:
@@ -175,13 +183,26 @@ class Catalogue:
                 if revision > generation.newest_revision:
                     change(generation)
             self._generation = generation
-            logger.info("generation %d serves %d items, %s", generation.number, len(generation), generation.space.name)
+            told = (generation.number, len(generation), generation.space.name, generation.index.method)
+            logger.info("generation %d serves %d items, vector space %s, search method %s", *told)
         except Exception:  # the old generation serves on; the next write tries again
             logger.exception("generation %d could not be built", self.generation.number + 1)
             self._missed = self._building = None
         else:
             self._missed = self._building = None
             self._build_if_due()  # so much may have come meanwhile
+
+    async def _code_tail(self) -> None:
+        """Give the rows that every search scores codes."""
+        index = self.generation.index
+        try:
+            index.adopt_segments(await asyncio.to_thread(index.code_tail))
+        except Exception:  # they are scored on; the next write tries again
+            logger.exception("rows of generation %d could not be given codes", self.generation.number)
+            self._coding = None
+        else:
+            self._coding = None
+            self._build_if_due()
 
 
 def _text_hash(item: Item) -> bytes | None:

@@ -22,6 +22,7 @@ from pydantic_settings import SettingsError as SettingsErrorInFile
 from recwire_server.encoder.device import Device, DeviceChoice
 from recwire_server.encoder.embedding import MAX_BATCH_SIZE, MAX_BATCH_TOKENS
 from recwire_server.event import MAX_EVENT_WEIGHT, EventType
+from recwire_server.index.adaptive import SearchMethod
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
 
@@ -163,12 +164,24 @@ class Settings(BaseSettings):
         0.95,
         gt=0,
         le=1,
-        description="Share of the true nearest items that a search finds, 0-1; decides how wide it is.",
+        description="Share of the ten nearest items that a search finds for every kind of user, 0-1; decides how wide "
+        "it is.",
     )
     exact_search_max_items: int = Field(
-        5_000,
+        2_000,
         ge=0,
-        description="Up to this many items every search is exact: below it a scan is no slower than a graph.",
+        description="Up to this many items every search scores all of them: it takes .1 ms.",
+    )
+    search_method: SearchMethod = Field(
+        SearchMethod.AUTO,
+        description="How more items are searched: by a scan of their codes, by an HNSW graph, or auto, by whichever is "
+        "measured to cost less.",
+    )
+    graph_min_items: int = Field(
+        30_000,
+        ge=0,
+        description="From this many items on a graph is built, which takes .3 ms of CPU an item; below, a scan is as "
+        "fast.",
     )
     encoder_thread_count: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
@@ -211,10 +224,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Threads that build a graph; default: all cores but one, which serves.",
     )
-    max_cached_events: int = Field(
-        1_000_000,
+    user_cache_bytes: int = Field(
+        1 << 30,
         ge=0,
-        description="Events of users held in memory, about 1 KB each; other users are read when asked for.",
+        description="Bytes of users held in memory, about 9 KB a user and .5 KB an event; others are read when asked for.",
     )
     drain_s: float = Field(
         10.0, ge=0, le=3600, description="Seconds, at most 3600, that calls under way have to end at a stop."

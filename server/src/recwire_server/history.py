@@ -19,6 +19,8 @@ VectorOf = Callable[[Event], Vector | None]
 # what somebody did weighs more.
 NOISE_SHARE = 1e-9
 NS_PER_S = 1_000_000_000
+# What a history and one of its events take of memory beside their vectors and texts, as tracemalloc counts it.
+HISTORY_BYTES, EVENT_BYTES = 2_500, 540
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ class History:
         self._vector = self._older = UserVector.zero(dim)
         self._counted_times: dict[object, int] = {}  # of repeats: when the last like it counted
         self.older_event_count = 0
+        self._event_bytes = 0
         for event in events:
             self.append(event)
 
@@ -148,6 +151,11 @@ class History:
     def events(self) -> list[Event]:
         """The newest events, as many as count one by one, oldest first."""
         return [entry.event for entry in self._entries]
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes of memory, about."""
+        return HISTORY_BYTES + self._vector.s.nbytes + self._older.s.nbytes + self._event_bytes
 
     def is_next(self, event: Event) -> bool:
         """Return whether the event comes after all that are here; one that does not needs a replay."""
@@ -165,6 +173,7 @@ class History:
             kept = self._rules.kept(self._vector.time_ns, event.event_time_ns) if self._vector.n else 1.0
             self._vector = self._vector.moved(weight, vector, kept, event.event_time_ns)
         self._entries.append(Entry(event, weight, kept))
+        self._event_bytes += _bytes_of(event)
         if len(self._entries) > self._rules.max_events:
             self._let_go()
 
@@ -194,6 +203,7 @@ class History:
     def _let_go(self) -> None:
         """Let the oldest event count with the older ones."""
         oldest = self._entries.popleft()
+        self._event_bytes -= _bytes_of(oldest.event)
         self.older_event_count += 1
         if not oldest.weight:
             return
@@ -212,3 +222,8 @@ class History:
                 assert vector is not None, "it had one when it was added"
                 total = total.moved(entry.weight, vector, entry.kept, entry.event.event_time_ns)
         return total
+
+
+def _bytes_of(event: Event) -> int:
+    vector_bytes = 0 if event.vector is None else event.vector.nbytes
+    return EVENT_BYTES + vector_bytes + len(event.text or "")

@@ -17,6 +17,7 @@ from recwire_server.generation import Generation
 from recwire_server.history import Term
 from recwire_server.index import Labels
 from recwire_server.prior import Part, Prior, boost_parts, total
+from recwire_server.recall_monitor import RecallMonitor
 from recwire_server.recommendation import Contribution, Options, Recommendation, Shortfall, Strategy
 
 # Two to the power of so many searches cost less than the scan that more boosts take.
@@ -48,8 +49,9 @@ class Ranking:
 class Ranker:
     """Ranks the items of a generation. Belongs to the event loop."""
 
-    def __init__(self, prior: Prior) -> None:
+    def __init__(self, prior: Prior, monitor: RecallMonitor) -> None:
         self._prior = prior
+        self._monitor = monitor
 
     def nearest(
         self, generation: Generation, query: Query, options: Options, now_ns: int, ignored: Sequence[Event] = ()
@@ -58,6 +60,8 @@ class Ranker:
 
         ignored: events that make nothing popular.
         """
+        if not options.exact:
+            self._monitor.searched(generation, query.vector)
         prior_parts = self._prior.parts(generation, now_ns, ignored)
         parts = [*prior_parts, *boost_parts(generation, options.boosts)]
         eligibility = _eligibility(generation, query.excluded_item_ids, options, now_ns)

@@ -15,6 +15,8 @@ from recwire_server.task import TaskKeeper
 from recwire_server.vector import Vector
 from recwire_server.vector_space import VectorSpace
 
+OLDER_EVENT_BYTES = 100  # the id of its item among those that were seen
+
 
 @dataclass
 class UserState:
@@ -29,7 +31,7 @@ class UserState:
     seen_item_ids: set[str]
     space: VectorSpace
     catalog_revision: int
-    counted_size: int = 0  # as the bound on what is cached knows it
+    counted_bytes: int = 0  # as the bound on what is cached knows it
 
     @property
     def event_count(self) -> int:
@@ -37,9 +39,9 @@ class UserState:
         return self.history.older_event_count + len(self.history)
 
     @property
-    def size(self) -> int:
-        """What it counts against the bound on what is cached: its events, and one for itself."""
-        return 1 + len(self.history)
+    def memory_bytes(self) -> int:
+        """What it takes of memory, about; what it has seen of items that its events no longer name, too."""
+        return self.history.memory_bytes + OLDER_EVENT_BYTES * self.history.older_event_count
 
 
 def seen_item_ids(events: Iterable[Event]) -> set[str]:
@@ -50,9 +52,8 @@ def seen_item_ids(events: Iterable[Event]) -> set[str]:
 class Users:
     """Records events and returns users' states. What it acknowledges is durable, counted, and in the next state.
 
-    rules: how events count. max_cached_events: how many events are held in memory over all users (about 1 KB each;
-    those on texts hold a vector, 2.5 KB at 384 dimensions; a user counts as one more); users not asked for lately are
-    read again when they are.
+    rules: how events count. max_cached_bytes: how much of users is held in memory (at 384 dimensions about 9 KB each,
+    .5 KB an event and 2 KB one on a text); users not asked for lately are read again when they are.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Users:
         rules: HistoryRules,
         *,
         dim: int,
-        max_cached_events: int,
+        max_cached_bytes: int,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
@@ -72,9 +73,9 @@ class Users:
         self._tasks = tasks
         self._rules = rules
         self._dim = dim
-        self._max_cached_events = max_cached_events
+        self.max_cached_bytes = max_cached_bytes
         self._cache: OrderedDict[str, UserState] = OrderedDict()  # the last asked for is last
-        self._cached_count = 0
+        self._cached_bytes = 0
         self._locks = KeyedLocks()
         self._revision = 0
         self._advanced = asyncio.Condition()
@@ -87,6 +88,16 @@ class Users:
     def rules(self) -> HistoryRules:
         """How events count."""
         return self._rules
+
+    @property
+    def cached_count(self) -> int:
+        """How many users are held in memory."""
+        return len(self._cache)
+
+    @property
+    def cached_bytes(self) -> int:
+        """What they take, about."""
+        return self._cached_bytes
 
     async def append(self, user_id: str, events: Sequence[Event]) -> list[Event]:
         """Record a user's events in order, all or none; return those that were new, with their revisions.
@@ -157,11 +168,7 @@ class Users:
 
     def vector_of(self, event: Event) -> Vector | None:
         """Return the (dim,) vector of an event as it serves; None while its item is not in the catalogue."""
-        generation = self._catalogue.generation
-        if event.item_id is not None:
-            return generation.vector(event.item_id)
-        assert event.vector is not None, "an event on a text is recorded with its embedding"
-        return generation.space.map_one(event.vector)
+        return self._catalogue.generation.event_vector(event)
 
     def history(self, events: Iterable[Event]) -> History:
         """Return the history of these events, in the order of their places, as it counts now."""
@@ -255,9 +262,10 @@ class Users:
 
     def _count_cached(self, state: UserState) -> None:
         """Keep what is cached within its bound, by letting go of the users not asked for the longest."""
-        self._cached_count += state.size - state.counted_size
-        state.counted_size = state.size
-        while self._cached_count > self._max_cached_events:
+        now_bytes = state.memory_bytes
+        self._cached_bytes += now_bytes - state.counted_bytes
+        state.counted_bytes = now_bytes
+        while self._cached_bytes > self.max_cached_bytes:
             user_id = next(iter(self._cache))
             if user_id in self._locks:  # in use: a later call lets go of it
                 break
@@ -266,7 +274,7 @@ class Users:
     def _drop(self, user_id: str) -> None:
         state = self._cache.pop(user_id, None)
         if state is not None:
-            self._cached_count -= state.counted_size
+            self._cached_bytes -= state.counted_bytes
 
 
 def _places(state: UserState) -> list[tuple[int, int]]:

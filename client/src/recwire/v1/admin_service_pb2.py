@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from recwire.v1 import model_pb2 as recwire_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erecwire/v1/admin_service.proto\x12\nrecwire.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16recwire/v1/model.proto\"\x13\n\x11\x43heckUsersRequest\"G\n\x12\x43heckUsersResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x04\x12\x1a\n\x12\x64iffering_user_ids\x18\x02 \x03(\t\"\x16\n\x14GetServerInfoRequest\"\x89\x03\n\x15GetServerInfoResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\'\n\x05model\x18\x02 \x01(\x0b\x32\x18.recwire.v1.ModelVersion\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nitem_count\x18\x04 \x01(\x04\x12\x12\n\nuser_count\x18\x05 \x01(\x04\x12\x18\n\x10index_generation\x18\x06 \x01(\x04\x12\x15\n\rrecall_target\x18\x07 \x01(\x01\x12\x17\n\x0fmeasured_recall\x18\x08 \x01(\x01\x12\x11\n\tef_search\x18\t \x01(\r\x12\x14\n\x0cvector_space\x18\n \x01(\t\x12\x18\n\x10\x63\x61talog_revision\x18\x0b \x01(\x03\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0f\x65mbedding_cache\x18\r \x01(\x0b\x32\x1e.recwire.v1.EmbeddingCacheInfo\"|\n\x12\x45mbeddingCacheInfo\x12\x11\n\thit_count\x18\x01 \x01(\x04\x12\x12\n\nmiss_count\x18\x02 \x01(\x04\x12\x16\n\x0e\x65viction_count\x18\x03 \x01(\x04\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x04\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x32\xbd\x01\n\x0c\x41\x64minService\x12Y\n\rGetServerInfo\x12 .recwire.v1.GetServerInfoRequest\x1a!.recwire.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x12R\n\nCheckUsers\x12\x1d.recwire.v1.CheckUsersRequest\x1a\x1e.recwire.v1.CheckUsersResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1erecwire/v1/admin_service.proto\x12\nrecwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16recwire/v1/model.proto\"\x13\n\x11\x43heckUsersRequest\"G\n\x12\x43heckUsersResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x04\x12\x1a\n\x12\x64iffering_user_ids\x18\x02 \x03(\t\"\x16\n\x14GetServerInfoRequest\"\xd7\x03\n\x15GetServerInfoResponse\x12\x16\n\x0eserver_version\x18\x01 \x01(\t\x12\'\n\x05model\x18\x02 \x01(\x0b\x32\x18.recwire.v1.ModelVersion\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x12\n\nitem_count\x18\x04 \x01(\x04\x12\x12\n\nuser_count\x18\x05 \x01(\x04\x12\x18\n\x10index_generation\x18\x06 \x01(\x04\x12\x15\n\rrecall_target\x18\x07 \x01(\x01\x12\x17\n\x0fmeasured_recall\x18\x08 \x01(\x01\x12\x11\n\tef_search\x18\t \x01(\r\x12\x14\n\x0cvector_space\x18\n \x01(\t\x12\x18\n\x10\x63\x61talog_revision\x18\x0b \x01(\x03\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\x0f\x65mbedding_cache\x18\r \x01(\x0b\x32\x1e.recwire.v1.EmbeddingCacheInfo\x12$\n\x05index\x18\x0e \x01(\x0b\x32\x15.recwire.v1.IndexInfo\x12&\n\x06memory\x18\x0f \x01(\x0b\x32\x16.recwire.v1.MemoryInfo\"\xdf\x02\n\tIndexInfo\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x34\n\x11scan_cpu_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12graph_cpu_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05width\x18\x05 \x01(\r\x12\'\n\x07recalls\x18\x06 \x03(\x0b\x32\x16.recwire.v1.KindRecall\x12\x13\n\x0blive_recall\x18\x07 \x01(\x01\x12\x19\n\x11live_sample_count\x18\x08 \x01(\r\x12\x11\n\trow_count\x18\t \x01(\x04\x12\x19\n\x11removed_row_count\x18\n \x01(\x04\x12\x18\n\x10scored_row_count\x18\x0b \x01(\x04\x12\x15\n\ris_rebuilding\x18\x0c \x01(\x08\"*\n\nKindRecall\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0e\n\x06recall\x18\x02 \x01(\x01\"\xd7\x01\n\nMemoryInfo\x12\x16\n\x0eresident_bytes\x18\x01 \x01(\x04\x12\x13\n\x0bindex_bytes\x18\x02 \x01(\x04\x12\x1a\n\x12index_mapped_bytes\x18\x03 \x01(\x04\x12\x16\n\x0e\x62ytes_per_item\x18\x04 \x01(\x04\x12\x15\n\rrebuild_bytes\x18\x05 \x01(\x04\x12\x18\n\x10user_cache_bytes\x18\x06 \x01(\x04\x12\x1c\n\x14user_cache_max_bytes\x18\x07 \x01(\x04\x12\x19\n\x11\x63\x61\x63hed_user_count\x18\x08 \x01(\x04\"|\n\x12\x45mbeddingCacheInfo\x12\x11\n\thit_count\x18\x01 \x01(\x04\x12\x12\n\nmiss_count\x18\x02 \x01(\x04\x12\x16\n\x0e\x65viction_count\x18\x03 \x01(\x04\x12\x13\n\x0b\x65ntry_count\x18\x04 \x01(\x04\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x32\xbd\x01\n\x0c\x41\x64minService\x12Y\n\rGetServerInfo\x12 .recwire.v1.GetServerInfoRequest\x1a!.recwire.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x12R\n\nCheckUsers\x12\x1d.recwire.v1.CheckUsersRequest\x1a\x1e.recwire.v1.CheckUsersResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,16 +38,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['GetServerInfo']._serialized_options = b'\220\002\001'
   _globals['_ADMINSERVICE'].methods_by_name['CheckUsers']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['CheckUsers']._serialized_options = b'\220\002\001'
-  _globals['_CHECKUSERSREQUEST']._serialized_start=103
-  _globals['_CHECKUSERSREQUEST']._serialized_end=122
-  _globals['_CHECKUSERSRESPONSE']._serialized_start=124
-  _globals['_CHECKUSERSRESPONSE']._serialized_end=195
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=197
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=219
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=222
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=615
-  _globals['_EMBEDDINGCACHEINFO']._serialized_start=617
-  _globals['_EMBEDDINGCACHEINFO']._serialized_end=741
-  _globals['_ADMINSERVICE']._serialized_start=744
-  _globals['_ADMINSERVICE']._serialized_end=933
+  _globals['_CHECKUSERSREQUEST']._serialized_start=135
+  _globals['_CHECKUSERSREQUEST']._serialized_end=154
+  _globals['_CHECKUSERSRESPONSE']._serialized_start=156
+  _globals['_CHECKUSERSRESPONSE']._serialized_end=227
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=229
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=251
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=254
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=725
+  _globals['_INDEXINFO']._serialized_start=728
+  _globals['_INDEXINFO']._serialized_end=1079
+  _globals['_KINDRECALL']._serialized_start=1081
+  _globals['_KINDRECALL']._serialized_end=1123
+  _globals['_MEMORYINFO']._serialized_start=1126
+  _globals['_MEMORYINFO']._serialized_end=1341
+  _globals['_EMBEDDINGCACHEINFO']._serialized_start=1343
+  _globals['_EMBEDDINGCACHEINFO']._serialized_end=1467
+  _globals['_ADMINSERVICE']._serialized_start=1470
+  _globals['_ADMINSERVICE']._serialized_end=1659
 # @@protoc_insertion_point(module_scope)

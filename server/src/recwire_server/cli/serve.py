@@ -25,6 +25,7 @@ from recwire_server.config import (
 )
 from recwire_server.encoder import Encoder, EncoderError
 from recwire_server.encoder.device import Device, DeviceChoice, check_runtimes, choose_device, installed_runtimes
+from recwire_server.index.adaptive import SearchMethod
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
@@ -62,6 +63,8 @@ def serve(
     recency_half_life_s: Annotated[float | None, _flag("recency_half_life_s")] = None,
     recall_target: Annotated[float | None, _flag("recall_target")] = None,
     exact_search_max_items: Annotated[int | None, _flag("exact_search_max_items")] = None,
+    search_method: Annotated[SearchMethod | None, _flag("search_method")] = None,
+    graph_min_items: Annotated[int | None, _flag("graph_min_items")] = None,
     encoder_thread_count: Annotated[int | None, _flag("encoder_thread_count")] = None,
     max_batch_size: Annotated[int | None, _flag("max_batch_size")] = None,
     max_batch_tokens: Annotated[int | None, _flag("max_batch_tokens")] = None,
@@ -69,7 +72,7 @@ def serve(
     max_queue_size: Annotated[int | None, _flag("max_queue_size")] = None,
     embedding_cache_bytes: Annotated[int | None, _flag("embedding_cache_bytes")] = None,
     index_thread_count: Annotated[int | None, _flag("index_thread_count")] = None,
-    max_cached_events: Annotated[int | None, _flag("max_cached_events")] = None,
+    user_cache_bytes: Annotated[int | None, _flag("user_cache_bytes")] = None,
     drain_s: Annotated[float | None, _flag("drain_s")] = None,
     log_level: Annotated[LogLevel | None, _flag("log_level")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with the same names, weaker than all else.")] = None,

@@ -1,7 +1,9 @@
 """Vectors to their nearest neighbours by inner product.
 
-Read in this order: this module (what an index is), `exact` (the rows, and a scan of all of them), `hnsw` (a graph over
-most of the rows, and a scan of the rest), `calibration` (how wide the graph is searched).
+Read in this order: this module (what an index is), `adaptive` (the serving one), `matrix` (the rows), `exact` (scores
+of rows), `projection` (shorter vectors that are searched first), `code` (these as bytes, all scanned at a time),
+`graph` (these in an HNSW graph), `calibration` (how wide to search, and what it costs) with `mixture` (queries to
+measure by), `snapshot` (all of it on disk).
 
 A `label` is a row number; it never leaves the catalogue.
 """
@@ -24,11 +26,15 @@ class Matches:
     """Nearest rows: labels (count,) int64 and scores (count,) float64, best first, ties by label."""
 
     labels: Labels
-    scores: NDArray[np.float64]
+    scores: Scores
 
 
 class Index(Protocol):
-    """Rows of vectors that are searched by inner product. Called from one thread, the event loop's."""
+    """Rows of vectors that are searched by inner product. Called from one thread, the event loop's.
+
+    Scores are inner products in float64, the same for the same row wherever it lies; higher is nearer. More than k rows
+    come back where some tie with the last.
+    """
 
     def __len__(self) -> int:
         """Return how many rows are not removed."""
@@ -42,18 +48,18 @@ class Index(Protocol):
     def vectors(self, labels: Labels | Sequence[int]) -> Vectors:
         """Return (count, dim) rows, removed ones too."""
 
-    def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
-        """Return the k rows nearest to query (dim,), fewer if there are not so many.
-
-        Scores are inner products in float64, the same for the same row wherever it lies; higher is nearer. More than k
-        come back where rows tie with the last. With `exact` every row is scored.
-        """
-
     def live_labels(self) -> Labels:
         """Return the labels of all rows that are not removed, ascending."""
 
-    def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
-        """Return the k best of these rows, each given once, by a scan of them; scores and ties as in `search`.
+    def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
+        """Return the k rows nearest to query (dim,), fewer if there are not so many. With `exact` every row is
+        scored."""
+
+    def search_among(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        """Return the k best of these rows, each given once, not removed.
 
         extra: (row count or more,) what is added to the score of each row of the index, by label.
         """
+
+    def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        """Return what `search_among` returns, by scoring each of the rows."""

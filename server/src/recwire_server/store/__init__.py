@@ -43,10 +43,13 @@ class StoredSpace:
 
 @dataclass(frozen=True)
 class ItemVector:
-    """What the index needs of an item; a deleted one still has its last vector, for its users' histories."""
+    """What the index needs of an item; a deleted one still has its last vector, for its users' histories.
+
+    vector: (dim,) before the vector space; None where it was not asked for.
+    """
 
     item_id: str
-    vector: Vector
+    vector: Vector | None
     revision: int
     deleted: bool
     publish_time_ns: int | None
@@ -80,6 +83,10 @@ class Store(Protocol):
 
     async def user(self, user_id: str) -> StoredUser:
         """Return what is stored of a user."""
+
+    async def sample_histories(self, count: int, event_count: int) -> list[list[Event]]:
+        """Return the newest events, at most `event_count`, in order of `Event.place`, of at most `count` users, who are
+        drawn by their events."""
 
     async def newest_events(self, user_id: str, before_revision: int, count: int) -> list[Event]:
         """Return at most `count` of a user's events with revisions below one, the last recorded first."""
@@ -120,8 +127,11 @@ class Store(Protocol):
     async def catalog_revision(self) -> int:
         """Return the catalogue's revision; 0: never written."""
 
-    def item_vectors(self) -> Iterator[ItemVector]:
-        """Yield the vectors of all items, deleted ones too, oldest revision first. Blocking: call it off the loop."""
+    def item_vectors(self, after_revision: int = 0) -> Iterator[ItemVector]:
+        """Yield all items, deleted ones too, oldest revision first; with the vectors of those of later revisions.
+
+        Blocking: call it off the loop.
+        """
 
     async def space(self) -> StoredSpace | None:
         """Return the newest generation; None before the first."""

@@ -1,6 +1,7 @@
 """The embedded store: SQLite in a data directory."""
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,23 @@ class SqliteStore:
 
         return await self._read(read)
 
+    async def sample_histories(self, count: int, event_count: int) -> list[list[Event]]:
+        draw = "SELECT user_id FROM events WHERE revision >= ? ORDER BY revision LIMIT 1"
+        newest = (
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? ORDER BY event_time_ns DESC, revision DESC LIMIT ?"
+        )
+
+        def read(connection: sqlite3.Connection) -> list[list[Event]]:
+            last = connection.execute("SELECT MAX(revision) FROM events").fetchone()[0]
+            if last is None:
+                return []
+            chance = random.Random(last)
+            drawn = [connection.execute(draw, (chance.randint(1, last),)).fetchone()[0] for _ in range(count)]
+            histories = [_events(newest, (user_id, event_count), connection) for user_id in dict.fromkeys(drawn)]
+            return [history[::-1] for history in histories]
+
+        return await self._read(read)
+
     async def newest_events(self, user_id: str, before_revision: int, count: int) -> list[Event]:
         sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? AND revision < ? ORDER BY revision DESC LIMIT ?"
         rows = (user_id, before_revision, count)
@@ -201,7 +219,7 @@ class SqliteStore:
     async def catalog_revision(self) -> int:
         return await self._read_number("SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'catalog_revision'")
 
-    def item_vectors(self) -> Iterator[ItemVector]:
+    def item_vectors(self, after_revision: int = 0) -> Iterator[ItemVector]:
         connection = self._connect()  # one of its own: it may be read for long
         try:
             for (
@@ -214,12 +232,13 @@ class SqliteStore:
                 write_time_ns,
                 attributes,
             ) in connection.execute(
-                "SELECT item_id, vector, revision, deleted, publish_time_ns, expire_time_ns, write_time_ns,"
-                " attributes FROM items ORDER BY revision, item_id"
+                "SELECT item_id, CASE WHEN revision > ? THEN vector END, revision, deleted, publish_time_ns,"
+                " expire_time_ns, write_time_ns, attributes FROM items ORDER BY revision, item_id",
+                (after_revision,),
             ):
                 yield ItemVector(
                     item_id,
-                    vector_from_blob(vector),
+                    None if vector is None else vector_from_blob(vector),
                     revision,
                     bool(deleted),
                     publish_time_ns,

@@ -1,0 +1,327 @@
+"""The index that serves: exact while it is small, then by codes, then by a graph, whichever costs least."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import ceil, sqrt
+from pathlib import Path
+
+import numpy as np
+
+from recwire_server.column import Column
+from recwire_server.index import Labels, Matches, Scores, code, exact
+from recwire_server.index.calibration import Calibration, K, calibrate, least_true_scores
+from recwire_server.index.code import CodedQuery, Segment
+from recwire_server.index.graph import Graph
+from recwire_server.index.matrix import Matrix
+from recwire_server.index.mixture import mixtures, sampled_rows
+from recwire_server.index.projection import Projection
+from recwire_server.vector import Query, Vector, Vectors
+
+
+class Method(StrEnum):
+    """How the index is searched."""
+
+    EXACT = "exact"  # every row is scored
+    SCAN = "scan"  # all codes are scored, and the best rows of them
+    GRAPH = "graph"  # an HNSW graph is walked, and the best rows of what it finds are scored
+
+
+class SearchMethod(StrEnum):
+    """How a large index may be searched."""
+
+    AUTO = "auto"  # by whichever is measured to cost less
+    SCAN = "scan"
+    GRAPH = "graph"
+
+
+@dataclass(frozen=True)
+class BuildRules:
+    """How a sealed part is made. graph_min_rows: below, no graph is built. thread_count: that build it."""
+
+    recall_target: float = 0.95
+    method: SearchMethod = SearchMethod.AUTO
+    graph_min_rows: int = 30_000
+    thread_count: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What searches the first rows without scoring them all.
+
+    row_count: how many rows there were. graph: None if a scan of codes costs less, or none was asked for. reason: why
+    the method is what it is, in words.
+    """
+
+    projection: Projection
+    segments: tuple[Segment, ...]
+    graph: Graph | None
+    calibration: Calibration
+    row_count: int
+    reason: str
+
+    @property
+    def recalls(self) -> Mapping[str, float]:
+        """The recall@10 that was measured, by kind of query."""
+        return self.calibration.graph_recall if self.graph else self.calibration.scan_recall
+
+    @property
+    def recall(self) -> float:
+        """The least of them."""
+        return min(self.recalls.values())
+
+    @property
+    def search_s(self) -> float:
+        """The CPU seconds of a search for ten."""
+        calibration = self.calibration
+        found_s = calibration.graph_s if self.graph else calibration.scan_s
+        return found_s + calibration.width * calibration.row_s
+
+
+class AdaptiveIndex:
+    """An `Index` whose first rows are sealed: short vectors of them are searched, and what is near by these is scored
+    exactly. Rows since are searched by codes of their own once they are many (`code_tail`), and until then scored.
+
+    Sealing takes long and happens before the index serves; then nothing of it changes but which rows are removed.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._matrix = Matrix(dim)
+        self._bias = Column(np.float32, 0)  # minus infinity for removed rows
+        self._sealed: Sealed | None = None
+        self._segments: list[Segment] = []
+
+    def __len__(self) -> int:
+        return len(self._matrix)
+
+    @property
+    def row_count(self) -> int:
+        """Rows ever added, removed ones too."""
+        return self._matrix.row_count
+
+    @property
+    def sealed(self) -> Sealed | None:
+        """What searches do not score row by row; None: they are exact."""
+        return self._sealed
+
+    @property
+    def method(self) -> Method:
+        """How it is searched."""
+        if self._sealed is None:
+            return Method.EXACT
+        return Method.GRAPH if self._sealed.graph else Method.SCAN
+
+    @property
+    def unsealed_count(self) -> int:
+        """Rows that came after it was sealed."""
+        return self.row_count - (self._sealed.row_count if self._sealed else 0)
+
+    @property
+    def scored_count(self) -> int:
+        """Rows that every search scores, for they have no codes yet."""
+        return self.row_count - self._coded_count
+
+    @property
+    def next_memory_bytes(self) -> int:
+        """What an index of the same rows takes while it is made, of the process's own memory, about."""
+        recent_bytes = 4 * self.dim * (self.row_count - self._matrix.mapped_count)
+        return self.memory_bytes - min(recent_bytes, self.memory_bytes) if self._sealed else 2 * self.memory_bytes
+
+    @property
+    def segment_count(self) -> int:
+        """How many pieces the codes are in."""
+        return len(self._segments)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What it takes of the process's own memory, about."""
+        graph = self._sealed.graph if self._sealed else None
+        coded = sum(segment.memory_bytes for segment in self._segments)
+        rows = self._matrix.memory_bytes + int(self._bias.rows.nbytes)
+        return int(rows + coded) + (graph.memory_bytes if graph else 0)
+
+    @property
+    def mapped_bytes(self) -> int:
+        """What it maps of a file, which the operating system keeps in memory as it sees fit."""
+        return 4 * self.dim * self._matrix.mapped_count
+
+    def add(self, vectors: Vectors) -> Labels:
+        labels = self._matrix.add(vectors)
+        self._bias.reach(self.row_count)
+        return labels
+
+    def map_file(self, path: Path, row_count: int) -> None:
+        """Have a file's rows as the first."""
+        self._matrix.map_file(path, row_count)
+        self._bias.reach(row_count)
+
+    def spill(self, path: Path) -> None:
+        """Move rows from memory to the end of a file; before the index serves."""
+        self._matrix.spill(path)
+
+    def remove(self, labels: Sequence[int] | Labels) -> None:
+        removed = self._matrix.remove(labels)
+        self._bias.rows[removed] = -np.inf
+        if self._sealed and self._sealed.graph:
+            self._sealed.graph.remove(removed)
+
+    def vectors(self, labels: Labels | Sequence[int]) -> Vectors:
+        return self._matrix.take(labels)
+
+    def live_labels(self) -> Labels:
+        return self._matrix.live_labels()
+
+    def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
+        if exact or self._sealed is None or k == 0:
+            return self._search_all(query, k)
+        short_query = self._sealed.projection.map_query(query)
+        width = self._width(k)
+        found, first_coded = self._search_graph(query, short_query, width)
+        segments = [segment for segment in self._segments if segment.first >= first_coded]
+        if segments:
+            coded = code.nearest(segments, CodedQuery(short_query), width, self._bias.rows)
+            found = np.concatenate([found, coded])
+        return self._best_of_found(found, query, k)
+
+    def search_among(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        if self._sealed is None or k == 0:
+            return self.best_of(labels, query, k, extra)
+        is_coded = labels < self._coded_count
+        coded, rest = labels[is_coded], labels[~is_coded]
+        bias = np.full(self._coded_count, -np.inf, np.float32)
+        bias[coded] = 0 if extra is None else extra[coded]
+        coded_query = CodedQuery(self._sealed.projection.map_query(query))
+        found = code.nearest(self._segments, coded_query, self._width(k), bias)
+        return exact.best_of(self._matrix, np.concatenate([found, rest]), query, k, extra)
+
+    def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        return exact.best_of(self._matrix, labels, query, k, extra)
+
+    def search_cost_s(self, k: int) -> float:
+        """Return the CPU seconds that `search` takes, about; infinity where it scores all rows."""
+        if self._sealed is None:
+            return float("inf")
+        wider = self._width(k) / self._sealed.calibration.width
+        if self._sealed.graph and self._width(k) > len(self._sealed.graph.labels) // 2:
+            return float("inf")
+        return self._sealed.search_s * wider
+
+    def among_cost_s(self) -> float:
+        """Return the CPU seconds that `search_among` takes, about; infinity where it scores all the rows."""
+        if self._sealed is None:
+            return float("inf")
+        calibration = self._sealed.calibration
+        return calibration.scan_s * self.row_count / self._sealed.row_count + calibration.width * calibration.row_s
+
+    def best_of_cost_s(self, row_count: int) -> float:
+        """Return the CPU seconds that `best_of` takes for so many rows, about."""
+        return row_count * (self._sealed.calibration.row_s if self._sealed else 0.0)
+
+    def codes(self, projection: Projection, row_count: int) -> list[Segment]:
+        """Return the codes of the first rows. Slow."""
+        return code.segments_of(self._matrix, projection, 0, row_count)
+
+    def sealed_anew(self, rules: BuildRules, user_queries: Vectors) -> Sealed:
+        """Return what searches the rows of now. Slow; nobody may add or remove rows, or search, meanwhile.
+
+        user_queries: (count, dim) vectors of users; mixtures of the catalogue's are made beside them.
+        """
+        chance = np.random.default_rng(rules.seed)
+        sample = sampled_rows(self._matrix, chance)
+        projection = Projection.of(sample)
+        segments = self.codes(projection, self.row_count)
+        graph = None
+        if rules.method is not SearchMethod.SCAN and len(self) >= rules.graph_min_rows:
+            threads, seed = rules.thread_count, rules.seed
+            graph = Graph.build(self._matrix, projection, thread_count=threads, seed=seed)
+        kinds = mixtures(sample, chance) | ({"users": user_queries} if len(user_queries) else {})
+        calibration = calibrate(self._matrix, projection, segments, graph, kinds, rules.recall_target)
+        chosen, reason = _chosen(graph, calibration, rules)
+        return Sealed(projection, tuple(segments), chosen, calibration, self.row_count, reason)
+
+    def adopt(self, sealed: Sealed) -> None:
+        """Search by this from now on."""
+        if sealed.graph:
+            gone = sealed.graph.labels[~self._matrix.live(sealed.graph.labels)]
+            sealed.graph.remove(gone)
+        self._sealed = sealed
+        self._segments = list(sealed.segments)
+
+    def widen(self) -> bool:
+        """Search wider from now on; return whether that was possible."""
+        if self._sealed is None:
+            return False
+        wider = self._sealed.calibration.widened()
+        changed = wider != self._sealed.calibration
+        self._sealed = replace(self._sealed, calibration=wider)
+        return changed
+
+    def recall_of(self, found: Labels, query: Query, row_count: int) -> float:
+        """Return the share of the ten nearest of the first rows that is among the labels found. Slow; safe on another
+        thread while the index serves."""
+        single = query.astype(np.float32)
+        k = min(K, len(self))
+        (least,) = least_true_scores(self._matrix, single[np.newaxis], k, row_count)
+        return min(1.0, int((self._matrix.take(found) @ single >= least).sum()) / max(k, 1))
+
+    def code_tail(self) -> list[Segment]:
+        """Return codes of the rows that have none, together with small segments before them, so that there are never
+        many. Slow; safe on another thread while the index serves."""
+        assert self._sealed is not None, "without a projection there are no codes"
+        first, row_count = self._coded_count, self.row_count
+        for segment in reversed(self._segments):
+            if segment.first < self._sealed.row_count or len(segment) > 2 * (row_count - first):
+                break
+            first = segment.first
+        return code.segments_of(self._matrix, self._sealed.projection, first, row_count)
+
+    def adopt_segments(self, segments: Sequence[Segment]) -> None:
+        """Search rows by these codes from now on."""
+        self._segments = [one for one in self._segments if one.end <= segments[0].first] + list(segments)
+
+    @property
+    def _coded_count(self) -> int:
+        return self._segments[-1].end if self._segments else 0
+
+    def _width(self, k: int) -> int:
+        """Return how many rows the short vectors are asked for: what they lose at the end of ten, they lose of more
+        near the end only."""
+        assert self._sealed is not None
+        width = self._sealed.calibration.width
+        return width if k <= K else k + ceil((width - K) * sqrt(k / K))
+
+    def _search_all(self, query: Query, k: int) -> Matches:
+        return exact.rescored(self._matrix, exact.scan(self._matrix, query, 0, k), query, k)
+
+    def _search_graph(self, query: Query, short_query: Vector, width: int) -> tuple[Labels, int]:
+        """Return what the graph finds, and the first label that it does not have; nothing and 0 without one."""
+        nothing = np.zeros(0, np.int64)
+        graph = self._sealed.graph if self._sealed else None
+        if self._sealed is None or graph is None or width > len(graph.labels) // 2:
+            return nothing, 0
+        ef_search = self._sealed.calibration.ef_search(float(np.linalg.norm(query)))
+        found = graph.nearest(short_query, width, ef_search)
+        return (nothing, 0) if found is None else (found, graph.row_count)
+
+    def _best_of_found(self, found: Labels, query: Query, k: int) -> Matches:
+        rest = exact.scan(self._matrix, query, self._coded_count, k)
+        return exact.best_of(self._matrix, np.concatenate([found, rest]), query, k)
+
+
+def _chosen(graph: Graph | None, calibration: Calibration, rules: BuildRules) -> tuple[Graph | None, str]:
+    """Return the graph, if it is to be searched, and why."""
+    scan_ms, graph_ms = 1e3 * calibration.scan_s, 1e3 * calibration.graph_s
+    if graph is None:
+        if rules.method is SearchMethod.SCAN:
+            return None, f"search_method is scan ({scan_ms:.3f} ms)"
+        return None, f"below graph_min_items {rules.graph_min_rows:,} no graph is built (scan: {scan_ms:.3f} ms)"
+    measured = f"graph {graph_ms:.3f} ms, scan {scan_ms:.3f} ms"
+    if rules.method is SearchMethod.GRAPH:
+        return graph, f"search_method is graph ({measured})"
+    if min(calibration.graph_recall.values()) < rules.recall_target <= min(calibration.scan_recall.values()):
+        return None, f"the graph misses the recall target ({measured})"
+    if graph_ms < scan_ms:
+        return graph, f"the graph costs less ({measured})"
+    return None, f"the scan costs less ({measured})"
