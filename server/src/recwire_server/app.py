@@ -20,6 +20,7 @@ from recwire_server.encoder.embedder import Embedder
 from recwire_server.event import DEFAULT_WEIGHTS, EventType
 from recwire_server.generation_builder import GenerationBuilder
 from recwire_server.history import HistoryRules
+from recwire_server.index import snapshot
 from recwire_server.item_number import ItemNumbers
 from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.lifecycle import Lifecycle
@@ -68,7 +69,7 @@ class App:
         item_numbers = ItemNumbers()
         builder = GenerationBuilder(
             self._store,
-            settings.data_dir / "index",
+            settings.data_dir / snapshot.FOLDER,
             item_numbers,
             dim=encoder.dim,
             centred=settings.vector_space is VectorSpaceName.CENTRED,

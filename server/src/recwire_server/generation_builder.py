@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,12 @@ class GenerationBuilder:
     def _add_graph(self, generation: Generation) -> None:
         graph = generation.index.build(self._thread_count)
         keys = generation.keys(graph.labels.tolist())
-        snapshot.save(self._snapshot_dir, generation.number, self._dim, graph, keys)
+        try:
+            snapshot.save(self._snapshot_dir, generation.number, self._dim, graph, keys)
+        except (OSError, RuntimeError) as error:  # the graph serves all the same; half a file must not fill the disk
+            logger.error("the index snapshot could not be written; the next start builds the index anew: %s", error)
+            with suppress(OSError):
+                snapshot.discard(self._snapshot_dir)
         generation.index.adopt(graph)
         logger.info("graph of %d items, recall %.3f at ef %d", len(keys), *_figures(generation.index))
 

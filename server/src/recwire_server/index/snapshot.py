@@ -10,10 +10,12 @@ latter has two lines, the first about the second:
 `keys[i]` says what row `labels[i]` was. A snapshot that is missing, damaged or of another format is no snapshot.
 """
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +30,25 @@ from recwire_server.index.hnsw import Graph
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
+FOLDER = "index"  # in a data directory
 
 Key = tuple[str, int]
 """What a row was: an item's id and the revision of its vector."""
+
+
+class DamagedSnapshotError(Exception):
+    """The files of a snapshot are not what was written."""
+
+
+@dataclass(frozen=True)
+class SnapshotContent:
+    """What a snapshot is of; its graph is not loaded. See the module for the fields."""
+
+    generation: int
+    dim: int
+    row_count: int
+    labels: Sequence[int]
+    keys: Sequence[Key]
 
 
 @dataclass(frozen=True)
@@ -42,11 +60,16 @@ class Snapshot:
 
 
 def save(directory: Path, generation: int, dim: int, graph: Graph, keys: Sequence[Key]) -> None:
-    """Replace the directory's snapshot; a crash leaves the old one, the new one or none."""
+    """Replace the directory's snapshot; a crash leaves the old one, the new one or none.
+
+    Raises OSError or RuntimeError (hnswlib's) if it cannot be written.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     header, body = directory / "graph.json", directory / "graph.hnsw"
     header.unlink(missing_ok=True)
     graph.hnsw.save_index(str(body))
+    if (size := body.stat().st_size) != graph.hnsw.index_file_size():  # hnswlib does not notice a full disk
+        raise OSError(errno.ENOSPC, f"only {size:,} bytes could be written", str(body))
     fields = {
         "dim": dim,
         "generation": generation,
@@ -83,6 +106,48 @@ def load(directory: Path, generation: int, dim: int) -> Snapshot | None:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         logger.warning("the index snapshot is left aside and built anew: %s", error)
         return None
+
+
+def read_content(directory: Path) -> SnapshotContent | None:
+    """Return what the directory's snapshot is of; None if there is none, or one of another format.
+
+    Raises DamagedSnapshotError if a file is not what was written.
+    """
+    try:
+        fields = _header(directory / "graph.json")
+        if fields is None:
+            return None
+        if _file_sha256(directory / "graph.hnsw") != fields["hnsw_sha256"]:
+            raise ValueError("graph.hnsw does not match its hash")
+        keys = [(str(item_id), int(revision)) for item_id, revision in fields["keys"]]
+        return SnapshotContent(fields["generation"], fields["dim"], fields["row_count"], fields["labels"], keys)
+    except FileNotFoundError as error:
+        if (directory / "graph.json").exists():
+            raise DamagedSnapshotError("graph.hnsw is missing") from error
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedSnapshotError(str(error)) from error
+
+
+def copy(directory: Path, target: Path) -> SnapshotContent | None:
+    """Copy the directory's snapshot; return what it is of. None, and no copy, if there is none that is whole: a server
+    may be replacing it."""
+    try:
+        target.mkdir()
+        for name in ("graph.json", "graph.hnsw"):
+            shutil.copyfile(directory / name, target / name)
+        if content := read_content(target):
+            return content
+    except (FileNotFoundError, DamagedSnapshotError):
+        pass
+    shutil.rmtree(target)
+    return None
+
+
+def discard(directory: Path) -> None:
+    """Remove the directory's snapshot, and what a failed save has left of one."""
+    for name in ("graph.json", "graph.draft", "graph.hnsw"):
+        (directory / name).unlink(missing_ok=True)
 
 
 def _header(path: Path) -> dict[str, Any] | None:

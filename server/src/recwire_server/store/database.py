@@ -9,6 +9,7 @@ from recwire_server.store import DataDirectoryError
 from recwire_server.store.schema import SCHEMA_VERSION, TABLES, UPGRADES
 
 DATABASE_FILE = "recwire.sqlite3"
+BACKUP_FILE = "backup.json"  # a folder that has it is a backup: what is in it must stay as it is
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ def connect(data_dir: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit: an acknowledged write outlives power
     return connection
+
+
+def refuse_backup(data_dir: Path) -> None:
+    """Raise DataDirectoryError if the directory is a backup."""
+    if (data_dir / BACKUP_FILE).exists():
+        raise DataDirectoryError(
+            f"{data_dir} is a backup, which serving would change: `recwire-server restore {data_dir} --data-dir DIR`"
+            " makes a data directory of it"
+        )
 
 
 def open_database(data_dir: Path, model: StoredModel) -> sqlite3.Connection:

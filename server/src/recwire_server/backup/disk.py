@@ -1,0 +1,20 @@
+"""Files that outlive power loss."""
+
+import os
+from pathlib import Path
+
+
+def sync_tree(folder: Path) -> None:
+    """Return once a folder, and all that is in it, is on the disk."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Return once a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
