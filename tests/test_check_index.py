@@ -117,7 +117,7 @@ def test_a_damaged_file_is_damage(harm: str, place: int, data_dir: Path):
         (lambda keys: [("stranger", 1), *keys[1:]], "item 'stranger' is in it, but in no row of the table items"),
         (lambda keys: [(keys[0][0], 99), *keys[1:]], "has revision 99 in it, but"),
         (lambda keys: [keys[1], *keys[1:]], "is in it more than once"),
-        (lambda keys: keys[1:], " keys"),
+        (lambda keys: keys[1:], " keys for "),
     ],
 )
 def test_a_row_that_is_not_the_databases_is_damage(

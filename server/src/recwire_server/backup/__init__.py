@@ -1,7 +1,7 @@
 """Backups of a data directory: a folder with the database as it was at one moment, and a manifest.
 
 Read in this order: this module (what goes wrong), `manifest` (what makes a folder a backup), `save` (how one is made),
-`restore` (how a data directory is made of one), `disk` (what makes files outlive power loss).
+`restore` (how a data directory is made of one).
 
     backup.json             the manifest: see `manifest`
     recwire.sqlite3         one file, without a write-ahead log

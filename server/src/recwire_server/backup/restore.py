@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recwire_server.backup import BackupError
-from recwire_server.backup.disk import sync, sync_tree
 from recwire_server.backup.manifest import Manifest, read_manifest
 from recwire_server.index import snapshot
 from recwire_server.store.database import DATABASE_FILE
 from recwire_server.store.directory import LOCK_FILE, DirectoryLock
+from recwire_server.store.disk import make_directory, sync, sync_tree
 from recwire_server.store.stopped import locked
 
 PARTIAL = ".restore.partial"
@@ -53,14 +53,13 @@ def _empty(data_dir: Path) -> Iterator[None]:
     is_new = not data_dir.exists()
     if not is_new:
         _check_empty(data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_directory(data_dir)
     lock = DirectoryLock(data_dir)
     lock.acquire()
     try:
         _clear(data_dir)
         yield
         shutil.rmtree(data_dir / PARTIAL)
-        sync(data_dir.resolve().parent)
     except BaseException:
         _clear(data_dir)
         if is_new:

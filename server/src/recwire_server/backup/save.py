@@ -11,12 +11,12 @@ from pathlib import Path
 
 from recwire_server import __version__
 from recwire_server.backup import BackupError
-from recwire_server.backup.disk import sync, sync_tree
 from recwire_server.backup.manifest import Manifest, describe_files, write_manifest
 from recwire_server.index import snapshot
 from recwire_server.store import StoreDamagedError
 from recwire_server.store.copy import copy_database
 from recwire_server.store.database import DATABASE_FILE
+from recwire_server.store.disk import make_directory, sync, sync_tree
 from recwire_server.store.fault import read_error
 from recwire_server.store.schema import SCHEMA_VERSION, UPGRADES
 from recwire_server.store.stopped import read_content, read_meta
@@ -78,7 +78,7 @@ def _new_folder(destination: Path) -> Iterator[Path]:
     if destination.is_mount():
         raise BackupError(f"{destination} is a mount point and stays in place: name a folder inside it")
     partial = destination.with_name(f".{destination.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    make_directory(partial)
     descriptor = os.open(partial, os.O_RDONLY)
     try:
         try:

@@ -32,11 +32,6 @@ def _form_faults(content: SnapshotContent, dim: int, serving: int) -> Iterator[s
     # A server that is killed before it serves a generation leaves the snapshot of the next one.
     if content.generation > serving + 1:
         yield f"it is of generation {content.generation:,}; the newest in the database is {serving:,}"
-    labels = list(content.labels)
-    if len(labels) != len(content.keys):
-        yield f"it has {len(labels):,} rows, but {len(content.keys):,} keys"
-    if labels != sorted(set(labels)) or (labels and not 0 <= labels[0] <= labels[-1] < content.row_count):
-        yield f"its rows are not in order, each once, below {content.row_count:,}"
 
 
 def _key_faults(content: SnapshotContent, connection: sqlite3.Connection) -> Iterator[str]:

@@ -42,12 +42,10 @@ class DamagedSnapshotError(Exception):
 
 @dataclass(frozen=True)
 class SnapshotContent:
-    """What a snapshot is of; its graph is not loaded. See the module for the fields."""
+    """What a snapshot is of; its graph is not loaded. keys: of its rows."""
 
     generation: int
     dim: int
-    row_count: int
-    labels: Sequence[int]
     keys: Sequence[Key]
 
 
@@ -119,8 +117,10 @@ def read_content(directory: Path) -> SnapshotContent | None:
             return None
         if _file_sha256(directory / "graph.hnsw") != fields["hnsw_sha256"]:
             raise ValueError("graph.hnsw does not match its hash")
+        if len(fields["keys"]) != len(fields["labels"]):
+            raise ValueError(f"graph.json has {len(fields['keys']):,} keys for {len(fields['labels']):,} rows")
         keys = [(str(item_id), int(revision)) for item_id, revision in fields["keys"]]
-        return SnapshotContent(fields["generation"], fields["dim"], fields["row_count"], fields["labels"], keys)
+        return SnapshotContent(fields["generation"], fields["dim"], keys)
     except FileNotFoundError as error:
         if (directory / "graph.json").exists():
             raise DamagedSnapshotError("graph.hnsw is missing") from error

@@ -8,11 +8,12 @@ DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 ADVICE = {
     sqlite3.SQLITE_FULL: "free space on the data directory's disk",
     sqlite3.SQLITE_READONLY: "make the data directory and its files writable",
-    sqlite3.SQLITE_IOERR: "the data directory's disk is full, or fails: the system's log says more",
+    sqlite3.SQLITE_IOERR: "the data directory's disk is full, read-only, or fails: the system's log says which",
     sqlite3.SQLITE_CANTOPEN: "see that the data directory is there, with its permissions, and that its disk has room",
     **dict.fromkeys(
         DAMAGED,
-        "stop the server, let `recwire-server check --data-dir DIR` say what is damaged, and restore a backup",
+        "the system's log says whether the disk fails; stop the server, let `recwire-server check --data-dir DIR` say what"
+        " is damaged, and restore a backup",
     ),
 }
 
@@ -23,8 +24,10 @@ def told(error: sqlite3.Error) -> str:
     return f"{error}: {advice}" if advice else str(error)
 
 
-def read_error(error: sqlite3.Error) -> StoreError:
-    """Return what to raise for a read that failed."""
+def read_error(error: sqlite3.Error | ValueError) -> StoreError:
+    """Return what to raise for a read that failed. ValueError: what was read is nothing that was ever written."""
+    if isinstance(error, ValueError):
+        return StoreDamagedError(f"the database is damaged: {error}: {ADVICE[sqlite3.SQLITE_CORRUPT]}")
     if _primary_code(error) in DAMAGED:
         return StoreDamagedError(f"the database is damaged: {told(error)}")
     return StoreReadError(f"the data directory cannot be read: {told(error)}")

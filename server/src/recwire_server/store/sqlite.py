@@ -16,6 +16,7 @@ from recwire_server.item import EmbeddedItem
 from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, StoredSpace, StoredUser
 from recwire_server.store.database import StoredModel, connect, open_database, refuse_backup
 from recwire_server.store.directory import DirectoryLock, FilesInPlace
+from recwire_server.store.disk import make_directory
 from recwire_server.store.fault import read_error, told
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.row import (
@@ -233,7 +234,7 @@ class SqliteStore:
                     write_time_ns,
                     attributes_from_json(attributes),
                 )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise read_error(error) from error
         finally:
             connection.close()
@@ -259,7 +260,7 @@ class SqliteStore:
         assert self._reading is not None, "start() comes first"
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, read, self._reading)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise read_error(error) from error
 
     async def _read_number(self, sql: str) -> int:
@@ -267,7 +268,7 @@ class SqliteStore:
         return int(row[0]) if row else 0
 
     def _open(self) -> None:
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(self._data_dir)
         refuse_backup(self._data_dir)
         self._lock.acquire()
         self._reading = open_database(self._data_dir, self._model)

@@ -1,7 +1,15 @@
-"""Files that outlive power loss."""
+"""What makes files and directories outlive power loss."""
 
 import os
 from pathlib import Path
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it that are missing; return once they are on the disk."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
 
 
 def sync_tree(folder: Path) -> None:
