@@ -12,8 +12,8 @@ ADVICE = {
     sqlite3.SQLITE_CANTOPEN: "see that the data directory is there, with its permissions, and that its disk has room",
     **dict.fromkeys(
         DAMAGED,
-        "the system's log says whether the disk fails; stop the server, let `recwire-server check --data-dir DIR` say what"
-        " is damaged, and restore a backup",
+        "the system's log says whether the disk fails; stop the server, let `recwire-server check --data-dir DIR` say"
+        " what is damaged, and restore a backup",
     ),
 }
 
