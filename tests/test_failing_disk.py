@@ -145,6 +145,24 @@ def test_who_is_in_memory_is_served_while_the_disk_cannot_be_read(
     assert failing.recommender.Recommend(request).recommendations
 
 
+def test_a_write_whose_effect_cannot_be_read_counts_once(failing: Failing):
+    """A late event makes the user's state anew from the disk; where that cannot be read, the next to ask reads it."""
+    late = Event(event_id="late", item_id="i9")
+    late.event_time.FromSeconds(1_000_000_000)
+    failing.update("ada", "soon")  # the writer has read what it needs for another event of hers
+    for n in range(30):  # the reader holds her pages no longer
+        failing.server.client.get_user(f"other{n}")
+    request = recommender_service_pb2.UpdateUserRequest(user_id="ada", events=[late])
+    with failing.calls.failing("read", errno.ESTALE):
+        with pytest.raises(grpc.RpcError) as raised:
+            failing.recommender.UpdateUser(request)
+        assert refused(raised.value)[:2] == (grpc.StatusCode.UNAVAILABLE, "STORE_READ_FAILED")
+    assert failing.server.client.get_user("ada").event_count == 5
+    assert list(failing.recommender.UpdateUser(request).duplicate_event_ids) == ["late"]
+    (answer,) = failing.server.client.check_users()
+    assert list(answer.differing_user_ids) == []
+
+
 def test_a_directory_that_is_moved_away_takes_no_writes(failing: Failing, tmp_path: Path):
     """They would go where nobody finds them; once it is back, they go on."""
     before = failing.server.client.recommend("ada")

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import server_process as process
 from faulty_disk import full, read_only, small_disk
 from filled_directory import GRAPH_FROM, everything, fill, serving, vectors, wait_for
+from server_process import failed_start
 from typer.testing import CliRunner, Result
 
 from recwire import Client, Event, Item, UnavailableError
@@ -27,14 +29,34 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_a_start_on_a_full_disk_says_so(disk: Path):
+def test_a_start_on_a_full_disk_says_so(int8_model: Path, disk: Path):
     """Whether or not there is data already; once there is room, the server starts."""
     for _ in range(2):
-        with full(disk), pytest.raises(StoreError, match=r"full|No space left"), serving(disk / "data"):
-            pass
+        with full(disk):
+            ended = failed_start(int8_model, disk / "data")
+        assert ended.returncode == 1
+        assert "error: " in ended.stderr
+        assert "Traceback" not in ended.stderr
+        with process.serving(int8_model, disk / "data") as server:
+            assert server.client.update_user("ada", [Event(item_id="i1")]).applied_count == 1
+            assert server.terminate() == 0
+
+
+def test_a_start_on_a_disk_that_fills_is_whole_or_told(disk: Path):
+    """Wherever in the start the disk fills, what it leaves is no obstacle to the next one."""
+    told: list[str] = []
+    for left_bytes in range(0, 120_000, 8_192):
+        with full(disk, left_bytes):
+            try:
+                with serving(disk / "data") as client:
+                    assert client.get_server_info().item_count == 0
+            except StoreError as error:
+                told.append(str(error))
         with serving(disk / "data") as client:
-            client.update_user("ada", [Event(item_id="i1")])
-            assert client.get_user("ada").event_count
+            assert client.get_server_info().item_count == 0
+        shutil.rmtree(disk / "data")
+    assert told
+    assert [message for message in told if "full" not in message and "No space left" not in message] == []
 
 
 def test_writes_are_refused_while_the_disk_is_full(disk: Path):

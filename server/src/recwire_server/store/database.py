@@ -29,7 +29,10 @@ class StoredModel:
 
 def connect(data_dir: Path) -> sqlite3.Connection:
     """Return a connection in autocommit; transactions are begun by hand."""
-    return _connect(data_dir / DATABASE_FILE)
+    connection = sqlite3.connect(data_dir / DATABASE_FILE, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit: an acknowledged write outlives power
+    return connection
 
 
 def refuse_backup(data_dir: Path) -> None:
@@ -65,13 +68,6 @@ def open_database(data_dir: Path, model: StoredModel) -> sqlite3.Connection:
     return connection
 
 
-def _connect(database: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=10)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit: an acknowledged write outlives power
-    return connection
-
-
 def _create(data_dir: Path, model: StoredModel) -> None:
     """Make the database, whole or not at all, so that an empty one is never taken for a new one."""
     log = data_dir / f"{DATABASE_FILE}-wal"
@@ -82,7 +78,8 @@ def _create(data_dir: Path, model: StoredModel) -> None:
     draft = data_dir / f"{DATABASE_FILE}.draft"
     for path in data_dir.glob(f"{draft.name}*"):  # of a start that was killed
         path.unlink()
-    with closing(_connect(draft)) as connection:
+    # Without a write-ahead log, from which a full disk could keep the rest out of the file that is renamed.
+    with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
         connection.executescript(f"BEGIN; {TABLES}")
         meta = {"schema_version": str(SCHEMA_VERSION), "catalog_revision": "0", **model.meta}
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
