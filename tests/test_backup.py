@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -174,6 +176,22 @@ def test_what_a_killed_backup_left_goes_with_the_next(stopped: Path, tmp_path: P
     succeed("backup", "--data-dir", stopped, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     succeed("check", "--data-dir", tmp_path / "out")
+
+
+@pytest.mark.parametrize("moment", [DATABASE_FILE, INDEX, BACKUP_FILE])
+def test_a_kill_leaves_no_backup_or_a_whole_one(moment: str, stopped: Path, tmp_path: Path):
+    """Killed the moment that a file of it appears; the next one leaves nothing but itself."""
+    out, partial = tmp_path / "out", tmp_path / ".out.partial"
+    command = [sys.executable, "-m", "recwire_server", "backup", "--data-dir", str(stopped), str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (partial / moment).exists() and not out.exists():
+            assert process.poll() in (None, 0)
+        process.kill()
+    if out.exists():
+        succeed("check", "--data-dir", out)
+    else:
+        succeed("backup", "--data-dir", stopped, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_there_must_be_something_to_save(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""recwire-server backup, and restore: a data directory into a folder, and back."""
+"""recwire-server backup: a data directory into a folder."""
 
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -7,7 +7,6 @@ import typer
 
 from recwire_server.backup import BackupError
 from recwire_server.backup.manifest import Manifest
-from recwire_server.backup.restore import restore_backup
 from recwire_server.backup.save import save_backup
 from recwire_server.cli.progress import StepProgress
 from recwire_server.store import DataDirectoryError
@@ -36,31 +35,11 @@ def backup(
             manifest = save_backup(data_dir, out, progress.begin)
     except (BackupError, DataDirectoryError) as error:
         _leave(str(error), 1)
-    typer.echo(f"{out} has {_told(manifest)}")
+    typer.echo(f"{out} has {told(manifest)}")
 
 
-def restore(
-    backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="A folder that `backup` has made.")],
-    data_dir: Annotated[Path, typer.Option(metavar="DIR", help="An empty directory, or one that is made.")],
-) -> None:
-    """Make a data directory of a backup, which stays as it is.
-
-    The backup's checksums are verified first. A server that starts on the
-    directory answers as the one did that was saved.
-
-    Exit status: 0 restored, 1 not restored, 2 usage.
-    """
-    if not backup.is_dir():
-        _leave(f"{backup} is no directory", 2)
-    try:
-        with StepProgress() as progress:
-            manifest = restore_backup(backup, data_dir, progress.begin)
-    except (BackupError, DataDirectoryError) as error:
-        _leave(str(error), 1)
-    typer.echo(f"{data_dir} has {_told(manifest)}")
-
-
-def _told(manifest: Manifest) -> str:
+def told(manifest: Manifest) -> str:
+    """Return what a backup has, in words."""
     content, meta = manifest.content, manifest.meta
     index = f"of generation {content.generation:,}" if manifest.has_index else "none; it is built at the next start"
     return (

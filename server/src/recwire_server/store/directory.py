@@ -55,8 +55,8 @@ class FilesInPlace:
     that nobody finds again, and acknowledge it."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self._inodes = {path: os.stat(path).st_ino for path in (data_dir / DATABASE_FILE, _log(data_dir))}
+        paths = [str(data_dir / name) for name in (DATABASE_FILE, f"{DATABASE_FILE}-wal")]
+        self._inodes = {path: os.stat(path).st_ino for path in paths}
 
     def check(self) -> None:
         """Raise StoreWriteError if a file is no longer there."""
@@ -70,7 +70,3 @@ class FilesInPlace:
                     f"the write was not stored: {path} was moved, removed or replaced while the server runs on it:"
                     " put it back, or stop the server and restore a backup"
                 )
-
-
-def _log(data_dir: Path) -> Path:
-    return data_dir / f"{DATABASE_FILE}-wal"
