@@ -61,8 +61,9 @@ def make(count: int, encoded_count: int, encoder: Encoder, data: Path, workers: 
     encoded = _encoded(texts, encoder, workers)
     rows = _with_jitter(encoded, count)
     centred = VectorSpace(rows.mean(axis=0, dtype=np.float64).astype(np.float32)).map(rows)
+    rows_of = {name: {id_: row for row, (of, id_) in enumerate(owners) if of == name} for name in real}
     users = {
-        name: _user_vectors(data / name, {item_id: row for row, (of, item_id) in enumerate(owners) if of == name}, centred)
+        name: _user_vectors(data / name, rows_of[name], centred)
         for name in real
         if (data / name / "interactions.tsv.gz").is_file()
     }

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,16 +44,22 @@ class ServerProcess:
 
 @contextmanager
 def serving(
-    model: Path, data_dir: Path, *flags: str, interpreter_flags: Sequence[str] = (), log: Path | None = None
+    model: Path,
+    data_dir: Path,
+    *flags: str,
+    interpreter_flags: Sequence[str] = (),
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[ServerProcess]:
     """Run a server on a free port for the length of the block, at whose end it is killed if it still runs.
 
     flags: further ones of `serve`. log: where its standard error goes; None: shown only if it does not start.
+    environment: of the process; None: this one's.
     """
     command = [sys.executable, *interpreter_flags, *serve_command(model, data_dir, *flags)]
     with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as errors:
         begin_s = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

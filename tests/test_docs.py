@@ -56,10 +56,10 @@ class Section:
 
 
 def sections(page: Path) -> list[Section]:
-    """Return the page's sections that have code; all begin with the code before the first of them."""
+    """Return the page's sections that have code or commands; all begin with the code before the first of them."""
     first, *rest = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     begin = "".join(code(first))
-    return [section(page.stem, text, begin) for text in rest if code(text)]
+    return [section(page.stem, text, begin) for text in rest if code(text) or "```sh" in text]
 
 
 def section(page: str, text: str, begin: str) -> Section:
@@ -83,9 +83,10 @@ SECTIONS = [section for page in PAGES for section in sections(page)]
 
 @pytest.mark.parametrize("section", [pytest.param(section, id=section.name) for section in SECTIONS])
 def test_a_section_runs_and_prints_what_it_shows(
-    section: Section, start_server: StartServer, int8_encoder: OnnxEncoder
+    section: Section, start_server: StartServer, int8_encoder: OnnxEncoder, tmp_path: Path
 ):
-    """On a server with the settings that it names, code prints the `# ->` lines, and commands the text below."""
+    """On a server with the settings that it names, code prints the `# ->` lines, and commands the text below; those on
+    a data directory, `data`, succeed: their output has sizes and times."""
     server = start_server(int8_encoder, **section.settings)
     expected = "".join(f"{line}\n" for line in re.findall(r"^\s*# -> (.*)$", section.code, re.MULTILINE))
 
@@ -101,6 +102,9 @@ def test_a_section_runs_and_prints_what_it_shows(
     assert alike(done.stdout, expected), done.stdout
     for command, printed in section.commands:
         arguments = [sys.executable, "-m", "recwire_server", *shlex.split(command.removeprefix(SHOW))]
+        if "--data-dir" in arguments:
+            subprocess.run(arguments, capture_output=True, check=True, cwd=tmp_path)
+            continue
         shown = subprocess.run([*arguments, "--to", server.address], capture_output=True, text=True, check=True)
         assert alike(shown.stdout, printed), shown.stdout
 
@@ -121,7 +125,9 @@ def test_every_name_in_backquotes_exists():
     names = set(re.findall(r"`([a-z]{2,}(?:_[a-z]+)+)`", text))
     fields = {field.name for module in CONTRACT for message in messages(module) for field in message.fields}
     flags = set(re.findall(r"(?<=[` ])--([a-z-]+)", text))
-    options = {option for command in ("serve", "explain", "check") for option in options_of(command)}
+    options = {
+        option for command in ("serve", "explain", "check", "backup", "restore") for option in options_of(command)
+    }
 
     assert names
     assert names - fields - set(Settings.model_fields) - set(dir(Client)) == set()

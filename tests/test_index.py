@@ -14,6 +14,7 @@ from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, Method, Sea
 from recwire_server.index.calibration import Calibration
 from recwire_server.index.mixture import mixtures
 from recwire_server.index.snapshot import Draft
+from recwire_server.index.snapshot_folder import remove_others
 
 DIM = 48
 ROWS = 6_000
@@ -47,7 +48,7 @@ def saved(rows: np.ndarray, tmp_path_factory) -> Callable[[SearchMethod], Path]:
     def folder(method: SearchMethod) -> Path:
         if method not in folders:
             folders[method] = tmp_path_factory.mktemp(method)
-            index, draft = AdaptiveIndex(DIM), Draft(folders[method], 1)
+            index, draft = AdaptiveIndex(DIM), Draft(folders[method], 1, "plain")
             for first in range(0, ROWS, 1_000):
                 index.add(rows[first : first + 1_000])
                 if first % 2_000:
@@ -60,7 +61,7 @@ def saved(rows: np.ndarray, tmp_path_factory) -> Callable[[SearchMethod], Path]:
 
 
 def loaded(folder: Path) -> AdaptiveIndex:
-    found = snapshot.load(folder, 1, DIM)
+    found = snapshot.load(folder, 1, DIM, "plain")
     assert found is not None
     index = AdaptiveIndex(DIM)
     found.map_rows(index)
@@ -311,17 +312,18 @@ def take_the_graph_away(folder: Path) -> None:
 def test_a_damaged_snapshot_is_no_snapshot(damage, saved, tmp_path: Path):
     """It is left aside, never answered from."""
     shutil.copytree(saved(SearchMethod.GRAPH), tmp_path, dirs_exist_ok=True)
-    assert snapshot.load(tmp_path, 1, DIM) is not None
+    assert snapshot.load(tmp_path, 1, DIM, "plain") is not None
     damage(tmp_path / "generation-1")
-    assert snapshot.load(tmp_path, 1, DIM) is None
+    assert snapshot.load(tmp_path, 1, DIM, "plain") is None
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_snapshot_belongs_to_its_generation(method, saved, tmp_path: Path):
-    """Of another generation or dimension it is no snapshot; of its own it finds the same as before."""
-    assert snapshot.load(saved(method), 2, DIM) is None
-    assert snapshot.load(saved(method), 1, DIM + 1) is None
-    found = snapshot.load(saved(method), 1, DIM)
+    """Of another generation, dimension or vector space it is no snapshot."""
+    assert snapshot.load(saved(method), 2, DIM, "plain") is None
+    assert snapshot.load(saved(method), 1, DIM + 1, "plain") is None
+    assert snapshot.load(saved(method), 1, DIM, "another space") is None
+    found = snapshot.load(saved(method), 1, DIM, "plain")
     assert found is not None
     assert found.keys[3] == ("3", 1)
 
@@ -329,7 +331,7 @@ def test_a_snapshot_belongs_to_its_generation(method, saved, tmp_path: Path):
 def test_an_index_is_the_same_after_it_was_saved(rows, tmp_path: Path):
     """It finds the same rows with the same scores, and is as wide."""
     for method in METHODS:
-        index, draft = AdaptiveIndex(DIM), Draft(tmp_path / method, 1)
+        index, draft = AdaptiveIndex(DIM), Draft(tmp_path / method, 1, "plain")
         index.add(rows)
         draft.spill(index)
         index.remove([3, 4, 5, 100])
@@ -350,18 +352,19 @@ def test_an_older_snapshot_and_drafts_are_removed(rows, tmp_path: Path):
     (tmp_path / "generation-1.draft").mkdir()
     (tmp_path / "graph.json").write_text("of format 2")
     for generation in (1, 2):
-        index, draft = AdaptiveIndex(DIM), Draft(tmp_path, generation)
+        index, draft = AdaptiveIndex(DIM), Draft(tmp_path, generation, "plain")
         index.add(rows[:1_000])
         draft.spill(index)
         index.adopt(index.sealed_anew(rules(SearchMethod.SCAN), NO_USERS))
         draft.save(index, keys(1_000))
+    remove_others(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["generation-2"]
 
 
 def test_a_snapshot_that_cannot_be_written_costs_no_search(rows, tmp_path: Path):
     """The rows stay in memory and are found; nothing is left on the disk."""
     (tmp_path / "index").write_text("a file where the directory should be")
-    index, draft = AdaptiveIndex(DIM), Draft(tmp_path / "index", 1)
+    index, draft = AdaptiveIndex(DIM), Draft(tmp_path / "index", 1, "plain")
     index.add(rows)
     draft.spill(index)
     index.adopt(index.sealed_anew(rules(SearchMethod.SCAN), NO_USERS))

@@ -13,6 +13,7 @@ from recwire_server.item import EmbeddedItem, Item
 from recwire_server.store import DataDirectoryError, StoreWriteError
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.sqlite import SqliteStore
+from recwire_server.store.stopped import locked
 
 DIM = 4
 
@@ -131,6 +132,14 @@ async def test_a_directory_serves_one_at_a_time(tmp_path: Path):
     with pytest.raises(DataDirectoryError, match=r"in use by process \d+"):
         await opened(tmp_path)
     await store.close()
+    await (await opened(tmp_path)).close()
+
+
+async def test_a_directory_that_is_read_is_told_as_such(tmp_path: Path):
+    """Readers share it, keep servers off, and are not taken for the server that has ended."""
+    await (await opened(tmp_path)).close()
+    with locked(tmp_path), locked(tmp_path), pytest.raises(DataDirectoryError, match=r"is being read by .* try again"):
+        await opened(tmp_path)
     await (await opened(tmp_path)).close()
 
 

@@ -20,6 +20,7 @@ from recwire_server.encoder.embedder import Embedder
 from recwire_server.event import DEFAULT_WEIGHTS, EventType
 from recwire_server.generation_builder import GenerationBuilder
 from recwire_server.history import HistoryRules
+from recwire_server.index import snapshot_folder
 from recwire_server.index.adaptive import BuildRules
 from recwire_server.item_number import ItemNumbers
 from recwire_server.keyed_lock import KeyedLocks
@@ -73,7 +74,7 @@ class App:
         builder = GenerationBuilder(
             self._store,
             UserSample(self._store, rules),
-            settings.data_dir / "index",
+            settings.data_dir / snapshot_folder.FOLDER,
             item_numbers,
             dim=encoder.dim,
             centred=settings.vector_space is VectorSpaceName.CENTRED,

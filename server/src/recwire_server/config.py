@@ -227,7 +227,7 @@ class Settings(BaseSettings):
     user_cache_bytes: int = Field(
         1 << 30,
         ge=0,
-        description="Bytes of users held in memory, about 9 KB a user and .5 KB an event; others are read when asked for.",
+        description="Bytes of users held in memory, 9 KB each and .5 KB an event; others are read when asked for.",
     )
     drain_s: float = Field(
         10.0, ge=0, le=3600, description="Seconds, at most 3600, that calls under way have to end at a stop."

@@ -11,7 +11,7 @@ from recwire_server.column import Column
 from recwire_server.event import Event
 from recwire_server.index import Labels
 from recwire_server.index.adaptive import AdaptiveIndex
-from recwire_server.index.snapshot import Key
+from recwire_server.index.snapshot_folder import Key
 from recwire_server.item_number import ItemNumbers
 from recwire_server.store import ItemVector
 from recwire_server.vector import Vector

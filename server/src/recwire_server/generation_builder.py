@@ -14,6 +14,7 @@ from recwire_server.generation import Generation
 from recwire_server.index import snapshot
 from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, SearchMethod
 from recwire_server.index.snapshot import Draft, Snapshot
+from recwire_server.index.snapshot_folder import remove_others
 from recwire_server.item_number import ItemNumbers
 from recwire_server.store import ItemVector, Store, StoredSpace
 from recwire_server.user_sample import UserSample
@@ -69,6 +70,7 @@ class GenerationBuilder:
             stored = StoredSpace(generation=1, mean=None, mean_item_count=0)
             await self._store.put_space(stored)
         generation = await asyncio.to_thread(self._restored, stored)
+        await asyncio.to_thread(remove_others, self._snapshot_dir, stored.generation)  # what a crash left
         if self._is_due_at_start(generation):  # before anything is answered: at once
             logger.info("building the index of %d items before they serve", len(generation))
             scanned = replace(self._rules, method=SearchMethod.SCAN)  # a graph takes long; it can come while they serve
@@ -96,6 +98,7 @@ class GenerationBuilder:
         stored = await asyncio.to_thread(self._next_space, serving)
         generation = await asyncio.to_thread(self._built, stored, histories, rules)
         await self._store.put_space(stored)
+        await asyncio.to_thread(remove_others, self._snapshot_dir, stored.generation)
         return generation
 
     def _is_due_at_start(self, generation: Generation) -> bool:
@@ -141,7 +144,8 @@ class GenerationBuilder:
         return StoredSpace(serving.number + 1, mean, mean_item_count)
 
     def _restored(self, stored: StoredSpace) -> Generation:
-        found = snapshot.load(self._snapshot_dir, stored.generation, self._dim)
+        space = VectorSpace(stored.mean).fingerprint
+        found = snapshot.load(self._snapshot_dir, stored.generation, self._dim, space)
         if found is not None:
             try:
                 return self._from_snapshot(stored, found)
@@ -163,7 +167,7 @@ class GenerationBuilder:
     def _built(self, stored: StoredSpace, histories: Sequence[Sequence[Event]], rules: BuildRules) -> Generation:
         """Return a generation of all items; with its snapshot, if it is large, where the disk takes one."""
         generation = self._empty(stored)
-        index, draft = generation.index, Draft(self._snapshot_dir, stored.generation)
+        index, draft = generation.index, Draft(self._snapshot_dir, stored.generation, generation.space.fingerprint)
         for items in _pieces(self._store.item_vectors()):
             generation.put(items)
             if len(generation) > self._exact_search_max_items:
@@ -171,8 +175,6 @@ class GenerationBuilder:
         if len(generation) > self._exact_search_max_items:
             index.adopt(index.sealed_anew(rules, self._user_sample.vectors(histories, generation)))
             draft.save(index, generation.keys())
-        else:
-            draft.remove_others()
         return generation
 
     def _empty(self, stored: StoredSpace) -> Generation:

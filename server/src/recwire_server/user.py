@@ -10,7 +10,7 @@ from recwire_server.event import Event
 from recwire_server.history import History, HistoryRules
 from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.popularity import Popularity
-from recwire_server.store import Forgotten, Store, StoredUser
+from recwire_server.store import Forgotten, Store, StoredUser, StoreError
 from recwire_server.task import TaskKeeper
 from recwire_server.vector import Vector
 from recwire_server.vector_space import VectorSpace
@@ -179,8 +179,11 @@ class Users:
             state = await self._load(user_id)
             appended = await self._store.append_events(user_id, events)
             if appended:
-                await self._extend(user_id, state, appended)
                 self._popularity.add(appended)
+                try:
+                    await self._extend(user_id, state, appended)
+                except StoreError:  # it is stored, but cannot be read now: whoever asks next reads it
+                    self._drop(user_id)
         if appended:
             await self._advance(appended[-1].revision)
         return appended

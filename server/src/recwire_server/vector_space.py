@@ -1,5 +1,6 @@
 """How vectors are mapped before they serve."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,11 @@ class VectorSpace:
     def name(self) -> str:
         """ "plain" or "centred"."""
         return "plain" if self.mean is None else "centred"
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same space only."""
+        return "plain" if self.mean is None else hashlib.sha256(self.mean.astype("<f4").tobytes()).hexdigest()
 
     def map(self, vectors: Vectors) -> Vectors:
         """Return the vectors as they serve: (count, dim) in, (count, dim) out."""

@@ -30,7 +30,8 @@ class RecommenderServiceStub(object):
     """Takes what users do and answers what to show next.
 
     Errors of all rpcs: INVALID_ARGUMENT with google.rpc.BadRequest, naming every field that breaks its bound;
-    FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining;
+    FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining, and while
+    the disk cannot be written to or read (reason STORE_WRITE_FAILED, STORE_READ_FAILED); DATA_LOSS for what is damaged;
     RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
     DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB
@@ -74,7 +75,8 @@ class RecommenderServiceServicer(object):
     """Takes what users do and answers what to show next.
 
     Errors of all rpcs: INVALID_ARGUMENT with google.rpc.BadRequest, naming every field that breaks its bound;
-    FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining;
+    FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining, and while
+    the disk cannot be written to or read (reason STORE_WRITE_FAILED, STORE_READ_FAILED); DATA_LOSS for what is damaged;
     RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
     DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB
@@ -164,7 +166,8 @@ class RecommenderService(object):
     """Takes what users do and answers what to show next.
 
     Errors of all rpcs: INVALID_ARGUMENT with google.rpc.BadRequest, naming every field that breaks its bound;
-    FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining;
+    FAILED_PRECONDITION for a vector of another dimension; UNAVAILABLE with RetryInfo while starting or draining, and while
+    the disk cannot be written to or read (reason STORE_WRITE_FAILED, STORE_READ_FAILED); DATA_LOSS for what is damaged;
     RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
     DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB

@@ -1,14 +1,16 @@
 """The command line: `recwire-server`.
 
-One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`.
+One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`.
 """
 
 import typer
 
 from recwire_server.cli import imports, model
+from recwire_server.cli.backup import backup
 from recwire_server.cli.check import check
 from recwire_server.cli.demo import demo
 from recwire_server.cli.explanation import explain
+from recwire_server.cli.restore import restore
 from recwire_server.cli.serve import serve
 
 app = typer.Typer(
@@ -22,5 +24,7 @@ app.command()(serve)
 app.command()(demo)
 app.command()(explain)
 app.command()(check)
+app.command()(backup)
+app.command()(restore)
 app.add_typer(model.app, name="model")
 app.add_typer(imports.app, name="import")

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from recwire import Client, RecwireError, UnavailableError
-from recwire_server.check import CheckedDirectory, check_directory
+from recwire_server.backup import BackupError
+from recwire_server.check import CheckedDirectory
+from recwire_server.check.directory import check_directory
 from recwire_server.cli.progress import StepProgress
 from recwire_server.store import DataDirectoryError
 from recwire_server.store.stopped import DirectoryInUseError
@@ -22,7 +24,9 @@ def check(
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="A data directory on which no server runs; nothing in it changes.", show_default=False
+            metavar="DIR",
+            help="A data directory on which no server runs, or a backup; nothing in it changes.",
+            show_default=False,
         ),
     ] = None,
     to: Annotated[
@@ -34,7 +38,9 @@ def check(
     --data-dir: the database's pages; that every vector has the model's
     dimension and is finite; that counts and revisions agree; that each user's
     events, taken one by one, make the vector that a replay makes, to the last
-    bit. After a crash a copy is read, in the folder of temporary files.
+    bit; that the snapshot of the index is whole, and of what the database has;
+    of a backup, that its files are what was saved. After a crash a copy is
+    read, in the folder of temporary files.
 
     --to: that each user's live vector is, to the last bit, what the stored
     events make when they are replayed. The server goes on serving.
@@ -58,7 +64,7 @@ def _check_stopped(data_dir: Path) -> None:
             checked = check_directory(data_dir, progress.begin)
     except DirectoryInUseError as error:
         _leave(f"{error}: check that server with --to HOST:PORT, or stop it first", 1)
-    except DataDirectoryError as error:
+    except (DataDirectoryError, BackupError) as error:
         _leave(str(error), 1)
     except OSError as error:
         _leave(f"{data_dir} cannot be read: {error}", 1)

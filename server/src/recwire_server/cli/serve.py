@@ -29,7 +29,7 @@ from recwire_server.index.adaptive import SearchMethod
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
-from recwire_server.store import DataDirectoryError
+from recwire_server.store import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def serve(
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    except (EncoderError, ModelExportError, DataDirectoryError, OSError) as error:
+    except (EncoderError, ModelExportError, StoreError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 

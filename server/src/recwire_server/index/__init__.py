@@ -3,7 +3,7 @@
 Read in this order: this module (what an index is), `adaptive` (the serving one), `matrix` (the rows), `exact` (scores
 of rows), `projection` (shorter vectors that are searched first), `code` (these as bytes, all scanned at a time),
 `graph` (these in an HNSW graph), `calibration` (how wide to search, and what it costs) with `mixture` (queries to
-measure by), `snapshot` (all of it on disk).
+measure by), `snapshot` and `snapshot_folder` (all of it on disk).
 
 A `label` is a row number; it never leaves the catalogue.
 """

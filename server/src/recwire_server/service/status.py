@@ -22,7 +22,7 @@ from recwire_server.errors import (
     UnavailableError,
     Violation,
 )
-from recwire_server.store import StoreError
+from recwire_server.store import StoreDamagedError, StoreError, StoreReadError
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,12 @@ def status_of(error: Exception) -> Status | None:
         case StoppedError():
             retry = _retry_info(STOPPED_RETRY_DELAY_S)
             return _status(grpc.StatusCode.UNAVAILABLE, "DRAINING", str(error), retry)
+        case StoreDamagedError():
+            return _status(grpc.StatusCode.DATA_LOSS, "STORE_DAMAGED", str(error))
         case StoreError():
+            reason = "STORE_READ_FAILED" if isinstance(error, StoreReadError) else "STORE_WRITE_FAILED"
             retry = _retry_info(STORE_RETRY_DELAY_S)
-            return _status(grpc.StatusCode.UNAVAILABLE, "STORE_WRITE_FAILED", str(error), retry)
+            return _status(grpc.StatusCode.UNAVAILABLE, reason, str(error), retry)
     return None
 
 

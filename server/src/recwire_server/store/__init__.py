@@ -2,10 +2,14 @@
 
 Read in this order: this module (what a store is), `sqlite` (the embedded one), `database` (how its file is opened),
 `schema` (its tables), `row` (what is in their rows), `group_commit` (its one writer), `directory` (the lock on its
-directory), `stopped` (how the file of a stopped server is read).
+directory, and whether it is still there), `disk` (what makes files outlive power loss), `fault` (what failures of
+SQLite mean), `stopped` (how the file of a stopped server is read), `copy` (how it is copied while it is written).
 
-Errors: `StoreError` is the root; `StoreWriteError` says that a write was not stored, `DataDirectoryError` that the
-server cannot start on this directory.
+    StoreError
+    |- StoreWriteError     a write was not stored; the same write may succeed later
+    |- StoreReadError      something could not be read now
+    |- StoreDamagedError   the database is damaged, where it was read or written
+    `- DataDirectoryError  the server cannot start on this directory
 """
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
@@ -22,7 +26,18 @@ class StoreError(Exception):
 
 
 class StoreWriteError(StoreError):
-    """A write was not stored; what was acknowledged before it is safe."""
+    """A write was not stored; what was acknowledged before it is safe. The same write may succeed later.
+
+    Where the disk refused the fsync, not the write, a crash before the next write can bring it back: whole, once.
+    """
+
+
+class StoreReadError(StoreError):
+    """The disk cannot be read now; what is in memory serves on."""
+
+
+class StoreDamagedError(StoreError):
+    """The database is damaged where it was read or written: trying again does not help."""
 
 
 class DataDirectoryError(StoreError):
@@ -76,7 +91,8 @@ class Forgotten:
 
 class Store(Protocol):
     """Keeps items, events and generations. Every method that writes returns once the write survives a crash of the
-    process and of the machine. Methods are called from the event loop; they never block it."""
+    process and of the machine. Methods are called from the event loop; they never block it. Those that write raise
+    StoreWriteError, those that read StoreReadError, both StoreDamagedError."""
 
     async def append_events(self, user_id: str, events: Sequence[Event]) -> list[Event]:
         """Append events whose ids the user does not have yet: all or none; return them with their revisions."""

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from recwire_server.store import DataDirectoryError
 from recwire_server.store.schema import SCHEMA_VERSION, TABLES, UPGRADES
 
 DATABASE_FILE = "recwire.sqlite3"
+BACKUP_FILE = "backup.json"  # a folder that has it is a backup: what is in it must stay as it is
 
 
 @dataclass(frozen=True)
@@ -33,26 +35,56 @@ def connect(data_dir: Path) -> sqlite3.Connection:
     return connection
 
 
+def refuse_backup(data_dir: Path) -> None:
+    """Raise DataDirectoryError if the directory is a backup."""
+    if (data_dir / BACKUP_FILE).exists():
+        raise DataDirectoryError(
+            f"{data_dir} is a backup, which serving would change: `recwire-server restore {data_dir} --data-dir DIR`"
+            " makes a data directory of it"
+        )
+
+
 def open_database(data_dir: Path, model: StoredModel) -> sqlite3.Connection:
     """Return a connection to the directory's database, made or upgraded if need be.
 
-    Raises DataDirectoryError for what is not recwire's, is newer, or holds the vectors of another model.
+    Raises DataDirectoryError for what is not recwire's, is newer, or holds the vectors of another model, and for what
+    is left of a database that was removed or emptied.
     """
+    database = data_dir / DATABASE_FILE
+    if not database.exists():
+        _create(data_dir, model)
+    elif not database.stat().st_size:
+        raise DataDirectoryError(
+            f"{database} is empty, what was in it is lost: restore a backup, or remove it to begin anew"
+        )
     connection = connect(data_dir)
-    tables = connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'meta'").fetchone()
-    if tables[0] == 0:
-        _create(connection, model)
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        raise DataDirectoryError(f"{data_dir} holds another program's database: choose another --data-dir")
     found = dict(connection.execute("SELECT name, value FROM meta"))
     _check(data_dir, found, model)
+    # A database that is read-only opens all the same: it must be told now, not at the first write.
+    connection.executescript("BEGIN; UPDATE meta SET value = value WHERE name = 'dim'; ROLLBACK")
     _upgrade(connection, int(found["schema_version"]))
     return connection
 
 
-def _create(connection: sqlite3.Connection, model: StoredModel) -> None:
-    connection.executescript(f"BEGIN; {TABLES}")
-    meta = {"schema_version": str(SCHEMA_VERSION), "catalog_revision": "0", **model.meta}
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-    connection.execute("COMMIT")
+def _create(data_dir: Path, model: StoredModel) -> None:
+    """Make the database, whole or not at all, so that an empty one is never taken for a new one."""
+    log = data_dir / f"{DATABASE_FILE}-wal"
+    if log.exists() and log.stat().st_size:
+        raise DataDirectoryError(
+            f"{data_dir} has {log.name}, but no {DATABASE_FILE}: put it back, or restore a backup to another directory"
+        )
+    draft = data_dir / f"{DATABASE_FILE}.draft"
+    for path in data_dir.glob(f"{draft.name}*"):  # of a start that was killed
+        path.unlink()
+    # Without a write-ahead log, from which a full disk could keep the rest out of the file that is renamed.
+    with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+        connection.executescript(f"BEGIN; {TABLES}")
+        meta = {"schema_version": str(SCHEMA_VERSION), "catalog_revision": "0", **model.meta}
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        connection.execute("COMMIT")
+    draft.rename(data_dir / DATABASE_FILE)
 
 
 def _check(data_dir: Path, found: Mapping[str, str], model: StoredModel) -> None:

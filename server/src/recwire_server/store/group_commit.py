@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from recwire_server.store import StoreWriteError
+from recwire_server.store import StoreError, StoreWriteError
+from recwire_server.store.fault import write_error
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +33,13 @@ class GroupCommitter:
 
     Owns its connection. A write returns once COMMIT has fsynced the log, so it survives a crash of the process and of
     the machine. A write that fails is undone alone; it does not fail the others of its group.
+
+    check: raises StoreError while nothing can be committed.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], check: Callable[[], None] = lambda: None) -> None:
         self._connect = connect
+        self._check = check
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,14 +92,15 @@ class GroupCommitter:
         """Return each write's result, or the exception that undid it."""
         try:
             _roll_back(connection)  # what an earlier group could not
+            self._check()
             connection.execute("BEGIN IMMEDIATE")
             outcomes = [_apply_alone(connection, write) for write in group]
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
             logger.error("a group of %d writes was not stored: %s", len(group), error)
             with suppress(sqlite3.Error):  # the writer goes on: the next group tries again before it begins
                 _roll_back(connection)
-            return [StoreWriteError(f"the write was not stored: {error}")] * len(group)
+            return [write_error(error) if isinstance(error, sqlite3.Error) else error] * len(group)
         return outcomes
 
 
@@ -112,7 +117,7 @@ def _apply_alone(connection: sqlite3.Connection, write: _Write) -> Any:
         if not connection.in_transaction:  # a full disk ends the whole transaction
             raise
         connection.execute("ROLLBACK TO write")
-        result = StoreWriteError(f"the write was not stored: {error}")
+        result = write_error(error)
     except Exception as error:  # a bug in one write must not end the writer
         connection.execute("ROLLBACK TO write")
         result = error

@@ -15,8 +15,10 @@ import numpy as np
 from recwire_server.event import Event
 from recwire_server.item import EmbeddedItem
 from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, StoredSpace, StoredUser
-from recwire_server.store.database import StoredModel, connect, open_database
-from recwire_server.store.directory import DirectoryLock
+from recwire_server.store.database import StoredModel, connect, open_database, refuse_backup
+from recwire_server.store.directory import DirectoryLock, FilesInPlace
+from recwire_server.store.disk import make_directory
+from recwire_server.store.fault import read_error, told
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.row import (
     attributes_from_json,
@@ -52,17 +54,22 @@ class SqliteStore:
         self._data_dir = data_dir
         self._model = StoredModel(model_name, model_version, dim)
         self._lock = DirectoryLock(data_dir)
-        self._writer = GroupCommitter(self._connect)
+        self._writer = GroupCommitter(self._connect_writer, self._check_place)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._reading: sqlite3.Connection | None = None
+        self._files: FilesInPlace | None = None
 
     async def start(self) -> None:
         """Open the directory, making it if needed; raises DataDirectoryError if it cannot serve."""
         try:
             await asyncio.to_thread(self._open)
             self._writer.start()
-        except (OSError, sqlite3.Error) as error:
-            raise DataDirectoryError(f"data directory {self._data_dir} cannot be opened: {error}") from error
+        except BaseException as error:
+            await self.close()
+            if not isinstance(error, OSError | sqlite3.Error):
+                raise
+            why = told(error) if isinstance(error, sqlite3.Error) else str(error)
+            raise DataDirectoryError(f"data directory {self._data_dir} cannot be opened: {why}") from error
 
     async def close(self) -> None:
         """Commit what waits, then let go of the directory."""
@@ -246,6 +253,8 @@ class SqliteStore:
                     write_time_ns,
                     attributes_from_json(attributes),
                 )
+        except (sqlite3.Error, ValueError) as error:
+            raise read_error(error) from error
         finally:
             connection.close()
 
@@ -268,23 +277,32 @@ class SqliteStore:
 
     async def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
         assert self._reading is not None, "start() comes first"
-        return await asyncio.get_running_loop().run_in_executor(self._reader, read, self._reading)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, read, self._reading)
+        except (sqlite3.Error, ValueError) as error:
+            raise read_error(error) from error
 
     async def _read_number(self, sql: str) -> int:
         row = await self._read(lambda db: db.execute(sql).fetchone())
         return int(row[0]) if row else 0
 
     def _open(self) -> None:
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(self._data_dir)
+        refuse_backup(self._data_dir)
         self._lock.acquire()
-        try:
-            self._reading = open_database(self._data_dir, self._model)
-        except BaseException:
-            self._lock.release()
-            raise
+        self._reading = open_database(self._data_dir, self._model)
 
     def _connect(self) -> sqlite3.Connection:
         return connect(self._data_dir)
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        connection = self._connect()
+        self._files = FilesInPlace(self._data_dir)
+        return connection
+
+    def _check_place(self) -> None:
+        assert self._files is not None, "the writer is connected first"
+        self._files.check()
 
 
 def _events(sql: str, values: Sequence[object], connection: sqlite3.Connection) -> list[Event]:

@@ -1,20 +1,18 @@
-"""Whether a stopped server's data directory holds what its server has acknowledged."""
+"""Whether a database holds what its server has acknowledged."""
 
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
+from recwire_server.check import Checked
 from recwire_server.event import Event, EventType
 from recwire_server.history import History, HistoryRules, VectorOf
 from recwire_server.store.row import event_from_row, vector_from_blob
 from recwire_server.store.sqlite import EVENT_COLUMNS
-from recwire_server.store.stopped import opened, read_meta
 from recwire_server.vector import Vector
 
 # The settings of the server are not in the directory. Replays are compared with a decay, so that the order counts.
@@ -22,51 +20,8 @@ REPLAY_RULES = HistoryRules(decay_per_event=0.9)
 MAX_CACHED_VECTORS = 10_000  # items that users share are asked for again and again
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What was checked: how many of what, and what is wrong, a sentence each."""
-
-    what: str
-    count: int
-    problems: Sequence[str]
-
-
-@dataclass(frozen=True)
-class CheckedDirectory:
-    """The outcome of all checks. meta: see store.stopped.read_meta; empty where the file is too damaged to tell."""
-
-    meta: Mapping[str, str]
-    checks: Sequence[Checked]
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether nothing is wrong."""
-        return not any(check.problems for check in self.checks)
-
-
-def check_directory(data_dir: Path, begin: Callable[[str], None]) -> CheckedDirectory:
-    """Check a data directory on which no server runs; nothing in it changes. begin: told what is checked next.
-
-    Raises DataDirectoryError if it cannot be checked. A file that is damaged is checked no further.
-    """
-    found: dict[str, str] = {}
-    checks: list[Checked] = []
-    try:
-        with opened(data_dir) as connection:
-            begin("the database file")
-            checks.append(_file(connection))
-            if checks[0].problems:
-                return CheckedDirectory(found, checks)
-            found = read_meta(connection)
-            for what, check in CHECKS.items():
-                begin(what)
-                checks.append(check(connection, found))
-    except sqlite3.DatabaseError as error:
-        checks.append(Checked("the database file", 1, [f"it cannot be read: {error}"]))
-    return CheckedDirectory(found, checks)
-
-
-def _file(connection: sqlite3.Connection) -> Checked:
+def check_file(connection: sqlite3.Connection) -> Checked:
+    """Let SQLite check its pages."""
     faults = [row[0] for row in connection.execute("PRAGMA integrity_check")]
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     return Checked("pages of the database file", pages, [] if faults == ["ok"] else faults)
