@@ -100,17 +100,18 @@ class Found:
 class State:
     """What is in the users and items of one writer. A user's events: by id, in the order in which they were recorded.
 
-    last_items: the last version of every item that ever was.
+    name: begins the ids of its items. last_items: the last version of every item that ever was.
     """
 
+    name: str
     users: dict[str, dict[str, Event]] = field(default_factory=dict)
     items: dict[str, Item] = field(default_factory=dict)
     last_items: dict[str, Item] = field(default_factory=dict)
 
     def after(self, writes: Iterable[Write]) -> "State":
         """What it is after these writes."""
-        state = State({user_id: copy(log) for user_id, log in self.users.items()}, copy(self.items))
-        state.last_items = copy(self.last_items)
+        users = {user_id: copy(log) for user_id, log in self.users.items()}
+        state = State(self.name, users, copy(self.items), copy(self.last_items))
         for write in writes:
             state._apply(write)
         return state
@@ -137,10 +138,10 @@ class State:
                     self.items.pop(item_id, None)
 
     def differs(self, about: str, found: Found) -> str:
-        """Say how a user, or the catalogue as far as this writer made it, differs from what a server has; empty: not."""
+        """Say how a user, or the writer's part of the catalogue, differs from what a server has; empty: not at all."""
         if about == CATALOGUE:
-            there = {item_id: item for item_id, item in found.items.items() if item_id in self.last_items}
-            wrong = [item_id for item_id in self.last_items if there.get(item_id) != self.items.get(item_id)]
+            there = {item_id: item for item_id, item in found.items.items() if item_id.startswith(f"{self.name}-")}
+            wrong = [item_id for item_id in there | self.items if there.get(item_id) != self.items.get(item_id)]
             return f"items {wrong}" if wrong else ""
         expected, stored = self.users.get(about, {}), found.users.get(about, [])
         times = {one.event.event_id: nanoseconds(one.event.event_time) for one in stored}

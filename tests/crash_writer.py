@@ -44,7 +44,7 @@ class Writer:
 
     def __init__(self, number: int, newest: Revisions) -> None:
         self.name = f"w{number}"
-        self.state = State()
+        self.state = State(self.name)
         self.pending: list[Write] = []
         self.revisions: dict[str, int] = {}
         self._newest = newest

@@ -1,6 +1,6 @@
 """A server with the hash encoder in a process of its own, which needs no model and starts in half a second.
 
-python tests/hash_server.py SETTINGS, which are JSON, by their names.
+python tests/hash_server.py DIM SETTINGS, which are JSON, by their names.
 """
 
 import asyncio
@@ -12,4 +12,5 @@ from recwire_server.config import load_settings
 from recwire_server.testing import HashEncoder
 
 if __name__ == "__main__":
-    asyncio.run(app.serve(load_settings(json.loads(sys.argv[1])), HashEncoder()))
+    dim, settings = sys.argv[1:]
+    asyncio.run(app.serve(load_settings(json.loads(settings)), HashEncoder(int(dim))))

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recwire import Client
+from recwire_server.testing import HashEncoder
 
 LINE_START = "recwire is serving on "
+HASH_DIM = HashEncoder().dim
 PATIENCE_S = 60.0  # for what takes a second or two on an idle machine
 
 
@@ -57,16 +59,21 @@ def serving(
 
 
 @contextmanager
-def hash_serving(data_dir: Path, *, wrapper: Sequence[str] = (), **settings: object) -> Iterator[ServerProcess]:
-    """Run a server with the hash encoder, in the same way. settings: by their names. wrapper: a command that runs it."""
-    with _running([*wrapper, *hash_serve_command(data_dir, **settings)], None) as server:
+def hash_serving(
+    data_dir: Path, *, dim: int = HASH_DIM, wrapper: Sequence[str] = (), **settings: object
+) -> Iterator[ServerProcess]:
+    """Run a server with the hash encoder, in the same way.
+
+    settings: by their names. wrapper: a command that is given the server's, and runs it.
+    """
+    with _running([*wrapper, *hash_serve_command(data_dir, dim=dim, **settings)], None) as server:
         yield server
 
 
-def hash_serve_command(data_dir: Path, **settings: object) -> list[str]:
+def hash_serve_command(data_dir: Path, *, dim: int = HASH_DIM, **settings: object) -> list[str]:
     """Return the command that serves with the hash encoder."""
     flags = {"listen": "127.0.0.1:0", "data_dir": str(data_dir), **settings}
-    return [sys.executable, str(Path(__file__).with_name("hash_server.py")), json.dumps(flags)]
+    return [sys.executable, str(Path(__file__).with_name("hash_server.py")), str(dim), json.dumps(flags)]
 
 
 @contextmanager
