@@ -1,10 +1,22 @@
-"""The lock on a data directory: one server at a time."""
+"""A data directory: made to last, and locked, for one server at a time."""
 
 import fcntl
 import os
 from pathlib import Path
 
 from recwire_server.store import DataDirectoryError
+
+
+def make_directory(data_dir: Path) -> None:
+    """Make a directory, and those above it, if they are missing; once this returns, a power loss does not undo it."""
+    made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for folder in made:  # an fsync of a file in it would not do: that the folder is there is written above it
+        file = os.open(folder.parent, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 class DirectoryLock:

@@ -15,7 +15,7 @@ from recwire_server.event import Event
 from recwire_server.item import EmbeddedItem
 from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, StoredSpace, StoredUser
 from recwire_server.store.database import StoredModel, connect, open_database
-from recwire_server.store.directory import DirectoryLock
+from recwire_server.store.directory import DirectoryLock, make_directory
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.row import (
     attributes_from_json,
@@ -256,7 +256,7 @@ class SqliteStore:
         return int(row[0]) if row else 0
 
     def _open(self) -> None:
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        make_directory(self._data_dir)
         self._lock.acquire()
         try:
             self._reading = open_database(self._data_dir, self._model)
