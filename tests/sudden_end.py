@@ -67,7 +67,7 @@ def watching(folder: Path) -> Iterator[FolderWatch]:
 
 
 def kill_inside(kill: Callable[[], object], watch: FolderWatch, pattern: str, delay_s: float) -> None:
-    """Kill a process so many seconds after the next change of a file whose name matches. kill: returns once it is gone."""
+    """Kill a process so many seconds after the next change of a file whose name matches."""
     assert watch.wait_for(pattern), f"no {pattern} was written"
     time.sleep(delay_s)
     kill()

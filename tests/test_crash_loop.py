@@ -1,6 +1,7 @@
 """Killed at any moment, again and again, a server loses nothing that it acknowledged and doubles nothing."""
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +13,8 @@ from contract_words import Rules
 from crash_model import CATALOGUE, Found, call, oracle_of, subject
 from crash_writer import WRITER_COUNT, Revisions, Writer, write_until
 from scenario import check_answer, check_recommendation
-from server_process import ServerProcess, hash_serving
+from server_process import PATIENCE_S, ServerProcess, hash_serve_command, hash_serving
+from sudden_end import kill_inside, watching
 from typer.testing import CliRunner
 
 from recwire import Client, NotFoundError, RecommendOptions
@@ -52,10 +54,20 @@ def crash_often(data_dir: Path, rounds: int, seed: int) -> None:
             asyncio.run(write_until(server.address, writers, random, random.randint(20, 150), server.kill9))
         if number % 4 == 0:
             check_stopped(data_dir)
+        if number % 4 == 1:
+            cut_off_start(data_dir, random)
     with hash_serving(data_dir, **SETTINGS) as server:
         check_all(server, writers, newest, Random(seed))
         assert server.terminate() == 0
     check_stopped(data_dir)
+
+
+def cut_off_start(data_dir: Path, random: Random) -> None:
+    """Kill a server that begins to bring back what is in the directory, which takes it some 50 ms."""
+    with watching(data_dir) as folder:
+        process = subprocess.Popen(hash_serve_command(data_dir, **SETTINGS), stdout=subprocess.DEVNULL)
+        kill_inside(process.kill, folder, "*", random.uniform(0, 0.05))
+        process.wait(PATIENCE_S)
 
 
 def check_all(server: ServerProcess, writers: Sequence[Writer], newest: Revisions, random: Random) -> None:
