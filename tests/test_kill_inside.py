@@ -46,6 +46,10 @@ class Rebuilt:
     oracle: Oracle = field(default_factory=lambda: Oracle(encoder=HashEncoder(DIM)))
     generation: int = 0
 
+    @property
+    def index_dir(self) -> Path:
+        return self.data_dir / "index"
+
     def fill(self) -> None:
         """Write items and users, without a graph yet."""
         with hash_serving(self.data_dir, **WITH_GRAPH | {"exact_search_max_items": 10_000}) as server:
@@ -59,7 +63,7 @@ class Rebuilt:
 
     @contextmanager
     def serving(self) -> Iterator[ServerProcess]:
-        """A server on it, once it has the graph that is due; its answers are right before and after that."""
+        """A server on it, once it has the graph that was due; its answers are right before and after that."""
         with hash_serving(self.data_dir, **WITH_GRAPH) as server:
             self.check_answers(server)
             self.wait_for_graph(server)
@@ -82,6 +86,19 @@ class Rebuilt:
         while (info := server.client.get_server_info()).index_generation <= self.generation or not info.ef_search:
             assert time.monotonic() < deadline_s, "no graph came"
         self.generation = info.index_generation
+
+    def durations_s(self, server: ServerProcess) -> tuple[float, float]:
+        """Return how long it takes to build a graph, and to write it, until the database has the new generation."""
+        with watching(self.index_dir) as index, watching(self.data_dir) as database:
+            self.make_graph_due(server)
+            due_s = time.monotonic()
+            index.wait_for("*")
+            database.forget()
+            written_s = time.monotonic()
+            database.wait_for(DATABASE_LOG)
+            kept_s = time.monotonic()
+        self.wait_for_graph(server)
+        return written_s - due_s, kept_s - written_s
 
     def check_answers(self, server: ServerProcess) -> None:
         options = RecommendOptions(limit=20, explain=True, exact=True)
@@ -107,33 +124,28 @@ def rebuilt(tmp_path: Path) -> Rebuilt:
 def test_a_kill_while_a_graph_is_made_leaves_right_answers(rebuilt: Rebuilt, inside: str):
     """While it is built, and while it is written: answers are right at once, the graph comes with the next start, and
     nothing of the attempt stays behind."""
-    random, index_dir, cut_off_count = Random(inside), rebuilt.data_dir / "index", 0
+    random, cut_off_count = Random(inside), 0
+    with rebuilt.serving() as server:
+        file_count = len(list(rebuilt.index_dir.rglob("*")))
+        build_s, write_s = rebuilt.durations_s(server)
+        rebuilt.make_graph_due(server)
+        server.kill9()
     for kill in range(KILLS):
-        with rebuilt.serving() as server, watching(index_dir) as index, watching(rebuilt.data_dir) as database:
-            if kill == 0:  # how long it takes, undisturbed
-                file_count = len(list(index_dir.rglob("*")))
-                rebuilt.make_graph_due(server)
-                due_s = time.monotonic()
-                index.wait_for("*")
-                database.forget()
-                begin_s = time.monotonic()
-                database.wait_for(DATABASE_LOG)
-                build_s, snapshot_s = begin_s - due_s, time.monotonic() - begin_s
-                rebuilt.wait_for_graph(server)
-                index.forget()
+        share = (kill + random.random()) / KILLS
+        with rebuilt.serving() as server, watching(rebuilt.index_dir) as index:
             rebuilt.make_graph_due(server)
             if inside == "snapshot":
-                kill_inside(server.kill9, index, "*", snapshot_s * (kill + random.random()) / KILLS)
+                kill_inside(server.kill9, index, "*", share * write_s)
             else:
-                time.sleep(build_s * (kill + random.random()) / KILLS)
+                time.sleep(share * build_s)
                 server.kill9()
         cut_off_count += rebuilt.is_cut_off()
         check_stopped(rebuilt.data_dir)
     with rebuilt.serving() as server:
         assert server.terminate() == 0
-    assert len(list(index_dir.rglob("*"))) <= file_count
+    assert len(list(rebuilt.index_dir.rglob("*"))) <= file_count
     check_stopped(rebuilt.data_dir)
-    assert cut_off_count
+    assert cut_off_count, "no kill came in time: the durations are wrong"
 
 
 USER_COUNT = 20_000  # so many that an upgrade takes some 20 ms
@@ -178,7 +190,7 @@ def test_a_kill_inside_an_upgrade_leaves_the_old_version_or_the_new(old_data: Pa
             assert server.terminate() == 0
         assert {path.name for path in data_dir.iterdir()} <= {DATABASE_FILE, "lock", "index"}
         check_stopped(data_dir)
-    assert old_count
+    assert old_count, "no kill came in time: the duration is wrong"
 
 
 def upgrade_s(data_dir: Path) -> float:
