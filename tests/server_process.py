@@ -1,5 +1,6 @@
-"""`recwire-server serve` as a process of its own, to be killed and started again."""
+"""A server as a process of its own, to be killed and started again."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -9,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recwire import Client
+from recwire_server.testing import HashEncoder
 
 LINE_START = "recwire is serving on "
+HASH_DIM = HashEncoder().dim
 PATIENCE_S = 60.0  # for what takes a second or two on an idle machine
 
 
@@ -51,12 +54,40 @@ def serving(
     log: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[ServerProcess]:
-    """Run a server on a free port for the length of the block, at whose end it is killed if it still runs.
+    """Run `recwire-server serve` on a free port for the length of the block, at whose end it is killed if it still
+    runs.
 
     flags: further ones of `serve`. log: where its standard error goes; None: shown only if it does not start.
     environment: of the process; None: this one's.
     """
-    command = [sys.executable, *interpreter_flags, *serve_command(model, data_dir, *flags)]
+    with _running(
+        [sys.executable, *interpreter_flags, *serve_command(model, data_dir, *flags)], log, environment
+    ) as server:
+        yield server
+
+
+@contextmanager
+def hash_serving(
+    data_dir: Path, *, dim: int = HASH_DIM, wrapper: Sequence[str] = (), **settings: object
+) -> Iterator[ServerProcess]:
+    """Run a server with the hash encoder, in the same way.
+
+    settings: by their names. wrapper: a command that is given the server's, and runs it.
+    """
+    with _running([*wrapper, *hash_serve_command(data_dir, dim=dim, **settings)]) as server:
+        yield server
+
+
+def hash_serve_command(data_dir: Path, *, dim: int = HASH_DIM, **settings: object) -> list[str]:
+    """Return the command that serves with the hash encoder."""
+    flags = {"listen": "127.0.0.1:0", "data_dir": str(data_dir), **settings}
+    return [sys.executable, str(Path(__file__).with_name("hash_server.py")), str(dim), json.dumps(flags)]
+
+
+@contextmanager
+def _running(
+    command: Sequence[str], log: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[ServerProcess]:
     with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as errors:
         begin_s = time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)

@@ -75,7 +75,7 @@ def test_what_is_restored_answers_as_the_running_server_did(item_count: int, tmp
     """Whole answers are equal, whatever was written after the backup."""
     with serving(tmp_path / "data") as client:
         fill(client, item_count)
-        before = client.get_server_info().catalog_revision
+        before = everything(client)
         told = succeed("backup", "--data-dir", tmp_path / "data", tmp_path / "backup")
         client.update_user("u1", [Event(item_id="i7")])
         client.delete_items(["i8"])

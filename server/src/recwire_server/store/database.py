@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recwire_server.store import DataDirectoryError
+from recwire_server.store.disk import sync
 from recwire_server.store.schema import SCHEMA_VERSION, TABLES, UPGRADES
 
 DATABASE_FILE = "recwire.sqlite3"
@@ -85,6 +86,7 @@ def _create(data_dir: Path, model: StoredModel) -> None:
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute("COMMIT")
     draft.rename(data_dir / DATABASE_FILE)
+    sync(data_dir)
 
 
 def _check(data_dir: Path, found: Mapping[str, str], model: StoredModel) -> None:
