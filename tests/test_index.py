@@ -152,6 +152,21 @@ def test_rows_that_came_later_are_found(index: AdaptiveIndex, rows: np.ndarray):
         assert label in index.search(query, 10).labels
 
 
+def test_rows_unlike_all_others_are_found(index: AdaptiveIndex, rows: np.ndarray):
+    """What the short vectors cannot show is scored: an item of a new kind is in the next search, with or without codes,
+    and among those that pass a filter."""
+    strange = np.linalg.svd(rows, full_matrices=True)[2][-3:]  # at right angles to what the others have in common
+    labels = index.add(strange).tolist()
+    for _ in range(2):
+        for label, vector in zip(labels, strange.astype(np.float64), strict=True):
+            assert index.search(vector, 10).labels[0] == label
+            assert index.search_among(index.live_labels(), vector, 10).labels[0] == label
+        index.adopt_segments(index.code_tail())
+    assert index.foreign_count == 3
+    index.remove(labels[:1])
+    assert labels[0] not in index.search(strange[0].astype(np.float64), 10).labels
+
+
 def test_segments_stay_few(index: AdaptiveIndex, rows: np.ndarray):
     """However often a tail gets codes: small segments are taken together with it, the sealed ones are not."""
     counts = []

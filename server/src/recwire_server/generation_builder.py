@@ -121,7 +121,7 @@ class GenerationBuilder:
         if index.sealed is None:
             return True
         stale = max(self._exact_search_max_items, STALE_SHARE * item_count)
-        if generation.removed_count > stale:
+        if generation.removed_count > stale or index.foreign_count > self._exact_search_max_items:
             return True
         if index.sealed.graph:
             return index.unsealed_count > stale

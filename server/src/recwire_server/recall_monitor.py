@@ -15,7 +15,7 @@ from recwire_server.vector import Query
 
 logger = logging.getLogger(__name__)
 
-CPU_SHARE = 0.01  # of one core, what checks may take in the long run
+CPU_SHARE = 0.01
 WINDOW = 400  # searches that the published recall is the mean of: known to about .005
 # A recall below its target is believed once it is by so many standard errors; then searches get wider.
 MIN_SAMPLES = 100
@@ -26,9 +26,12 @@ class RecallMonitor:
     """Repeats some of the searches, with every row scored on another thread, and compares. Belongs to the event loop.
 
     Its figures are of the serving generation. Where they stay below the target, the index is searched wider.
+
+    cpu_share: of one core, what it may take in the long run.
     """
 
-    def __init__(self, tasks: TaskKeeper, recall_target: float) -> None:
+    def __init__(self, tasks: TaskKeeper, recall_target: float, cpu_share: float = CPU_SHARE) -> None:
+        self._cpu_share = cpu_share
         self._tasks = tasks
         self._recall_target = recall_target
         self._recalls: deque[float] = deque(maxlen=WINDOW)
@@ -51,8 +54,7 @@ class RecallMonitor:
         if generation.number != self._generation_number:
             self._generation_number = generation.number
             self._recalls.clear()
-        index = generation.index
-        if self._checking or time.monotonic() < self._next_s or index.method is Method.EXACT or len(index) < K:
+        if self._checking or time.monotonic() < self._next_s or generation.index.method is Method.EXACT:
             return
         self._checking = True
         self._tasks.spawn(self._check(generation, query))
@@ -66,7 +68,7 @@ class RecallMonitor:
             recall, exact_s = await asyncio.to_thread(_recall, index, query, found, row_count)
         finally:
             self._checking = False
-        self._next_s = time.monotonic() + (cpu_s + exact_s) / CPU_SHARE
+        self._next_s = time.monotonic() + (cpu_s + exact_s) / self._cpu_share
         if generation.number == self._generation_number:
             self._recalls.append(recall)
             self._widen_if_due(index)

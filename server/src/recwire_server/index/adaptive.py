@@ -11,7 +11,7 @@ import numpy as np
 from recwire_server.column import Column
 from recwire_server.index import Labels, Matches, Scores, code, exact
 from recwire_server.index.calibration import Calibration, K, calibrate, least_true_scores
-from recwire_server.index.code import CodedQuery, Segment
+from recwire_server.index.code import Bias, CodedQuery, Segment
 from recwire_server.index.graph import Graph
 from recwire_server.index.matrix import Matrix
 from recwire_server.index.mixture import mixtures, sampled_rows
@@ -92,6 +92,7 @@ class AdaptiveIndex:
         self._bias = Column(np.float32, 0)  # minus infinity for removed rows
         self._sealed: Sealed | None = None
         self._segments: list[Segment] = []
+        self._foreign: Labels = np.zeros(0, np.int64)  # rows that only their scores find
 
     def __len__(self) -> int:
         return len(self._matrix)
@@ -122,6 +123,11 @@ class AdaptiveIndex:
     def scored_count(self) -> int:
         """Rows that every search scores, for they have no codes yet."""
         return self.row_count - self._coded_count
+
+    @property
+    def foreign_count(self) -> int:
+        """Rows unlike those that it was made of, which every search scores; many make a new one worth while."""
+        return len(self._foreign)
 
     @property
     def next_memory_bytes(self) -> int:
@@ -183,7 +189,8 @@ class AdaptiveIndex:
         if segments:
             coded = code.nearest(segments, CodedQuery(short_query), width, self._bias.rows)
             found = np.concatenate([found, coded])
-        return self._best_of_found(found, query, k)
+        found = np.concatenate([found, self._newest(query, k)])
+        return self._best_of_found(found, self._bias.rows, query, k)
 
     def search_among(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         if self._sealed is None or k == 0:
@@ -194,7 +201,7 @@ class AdaptiveIndex:
         bias[coded] = 0 if extra is None else extra[coded]
         coded_query = CodedQuery(self._sealed.projection.map_query(query))
         found = code.nearest(self._segments, coded_query, self._width(k), bias)
-        return exact.best_of(self._matrix, np.concatenate([found, rest]), query, k, extra)
+        return self._best_of_found(np.concatenate([found, rest]), bias, query, k, extra)
 
     def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         return exact.best_of(self._matrix, labels, query, k, extra)
@@ -247,7 +254,7 @@ class AdaptiveIndex:
             gone = sealed.graph.labels[~self._matrix.live(sealed.graph.labels)]
             sealed.graph.remove(gone)
         self._sealed = sealed
-        self._segments = list(sealed.segments)
+        self._adopt_segments(sealed.segments)
 
     def widen(self) -> bool:
         """Search wider from now on; return whether that was possible."""
@@ -279,7 +286,9 @@ class AdaptiveIndex:
 
     def adopt_segments(self, segments: Sequence[Segment]) -> None:
         """Search rows by these codes from now on."""
-        self._segments = [one for one in self._segments if one.end <= segments[0].first] + list(segments)
+        if segments:
+            before = [one for one in self._segments if one.end <= segments[0].first]
+            self._adopt_segments([*before, *segments])
 
     @property
     def _coded_count(self) -> int:
@@ -305,9 +314,19 @@ class AdaptiveIndex:
         found = graph.nearest(short_query, width, ef_search)
         return (nothing, 0) if found is None else (found, graph.row_count)
 
-    def _best_of_found(self, found: Labels, query: Query, k: int) -> Matches:
-        rest = exact.scan(self._matrix, query, self._coded_count, k)
-        return exact.best_of(self._matrix, np.concatenate([found, rest]), query, k)
+    def _newest(self, query: Query, k: int) -> Labels:
+        """Return those of the rows without codes that may be among the nearest."""
+        return exact.scan(self._matrix, query, self._coded_count, k)
+
+    def _best_of_found(self, found: Labels, bias: Bias, query: Query, k: int, extra: Scores | None = None) -> Matches:
+        """Return the best of what was found, and of the foreign rows that the bias lets in."""
+        if len(self._foreign):
+            found = np.union1d(found, self._foreign[bias[self._foreign] > -np.inf])
+        return exact.best_of(self._matrix, found, query, k, extra)
+
+    def _adopt_segments(self, segments: Sequence[Segment]) -> None:
+        self._segments = list(segments)
+        self._foreign = np.concatenate([segment.foreign for segment in segments])
 
 
 def _chosen(graph: Graph | None, calibration: Calibration, rules: BuildRules) -> tuple[Graph | None, str]:

@@ -34,9 +34,10 @@ class Near:
 class Segment:
     """The rows from one label to another, as codes. Safe to call from many threads."""
 
-    def __init__(self, first: int, short_rows: Vectors) -> None:
-        """Make the codes of (count, short dim) rows, which begin with a label."""
+    def __init__(self, first: int, short_rows: Vectors, foreign: Labels) -> None:
+        """Make the codes of (count, short dim) rows, which begin with a label. foreign: see Projection."""
         self.first = first
+        self.foreign = foreign
         self.end = first + len(short_rows)
         scales = np.abs(short_rows).max(axis=1, initial=0) / MAX_CODE
         scales[scales == 0] = 1  # rows of zeros
@@ -85,19 +86,22 @@ def nearest(segments: Sequence[Segment], query: CodedQuery, k: int, bias: Bias) 
 def segments_of(matrix: Matrix, projection: Projection, first: int, end: int) -> list[Segment]:
     """Return segments of the rows from one label to another. Slow; safe on another thread."""
     return [
-        Segment(start, _short_rows(matrix, projection, start, min(start + MAX_SEGMENT_ROWS, end)))
+        _segment(matrix, projection, start, min(start + MAX_SEGMENT_ROWS, end))
         for start in range(first, end, MAX_SEGMENT_ROWS)
     ]
 
 
-def _short_rows(matrix: Matrix, projection: Projection, first: int, end: int) -> Vectors:
+def _segment(matrix: Matrix, projection: Projection, first: int, end: int) -> Segment:
     short_rows = np.empty((end - first, projection.short_dim), np.float32)
+    foreign = np.zeros(end - first, np.bool_)
     for start, rows in matrix.pieces(first):
         if start >= end:
             break
         rows = rows[: end - start]
-        short_rows[start - first : start - first + len(rows)] = projection.map(rows)
-    return short_rows
+        piece = slice(start - first, start - first + len(rows))
+        short_rows[piece] = projection.map(rows)
+        foreign[piece] = projection.are_foreign(rows, short_rows[piece])
+    return Segment(first, short_rows, np.flatnonzero(foreign) + first)
 
 
 def _session(codes: NDArray[np.int8], scales: NDArray[np.float32]) -> onnxruntime.InferenceSession:
