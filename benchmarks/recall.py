@@ -1,7 +1,7 @@
 """recall: what searches find, for users of every kind, what they cost, and what the index takes of memory.
 
 At 10,000, 100,000 and 1,000,000 items (`catalogue_vectors` says of what). Held-out queries: 150 of each kind of
-mixture, and users of real data, none of whom the index was calibrated with. Contenders, all of which score what they find
+mixture, and users of real data, none of whom the index was calibrated with. Contenders, which all score what they find
 exactly: `scan` (codes of short vectors), `graph` (HNSW of short vectors), `graph, full` (HNSW of the whole vectors, as
 hnswlib is used alone, at the same recall), `clusters` (one walk of the graph for each cluster of a history, merged:
 for mixtures of 5 and 20 topics), and `exact`. CPU milliseconds are of a search for ten, one at a time.

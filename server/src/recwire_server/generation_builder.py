@@ -29,6 +29,7 @@ MEAN_GROWTH = 2.0
 # An index is made anew when more than this share of its rows has been removed: hnswlib's latency is 1.6 times at 50 %
 # removed, and past that it explodes. A graph, also when so many rows have come since.
 STALE_SHARE = 0.3
+# So is one whose searches score many rows because they are unlike those that it was made of.
 # A graph that costs more than a scan is tried again when the catalogue has grown by this factor.
 GRAPH_GROWTH = 1.5
 ITEMS_A_PIECE = 4_096  # read from the store, and held, at a time
@@ -140,7 +141,7 @@ class GenerationBuilder:
                     if not item.deleted and item.vector is not None:
                         total += item.vector
                         mean_item_count += 1
-                mean = (total / mean_item_count).astype(np.float32)
+                mean = (total / mean_item_count).astype(np.float32) if mean_item_count else None
         return StoredSpace(serving.number + 1, mean, mean_item_count)
 
     def _restored(self, stored: StoredSpace) -> Generation:

@@ -126,8 +126,8 @@ class AdaptiveIndex:
 
     @property
     def foreign_count(self) -> int:
-        """Rows unlike those that it was made of, which every search scores; many make a new one worth while."""
-        return len(self._foreign)
+        """Rows that came after it was sealed and are unlike those before, so that every search scores them."""
+        return len(self._foreign) - (sum(len(one.foreign) for one in self._sealed.segments) if self._sealed else 0)
 
     @property
     def next_memory_bytes(self) -> int:

@@ -1,5 +1,6 @@
 """An HNSW graph of rows."""
 
+import logging
 from typing import Any
 
 import hnswlib
@@ -10,8 +11,11 @@ from recwire_server.index.matrix import Matrix
 from recwire_server.index.projection import Projection
 from recwire_server.vector import Vector
 
+logger = logging.getLogger(__name__)
+
 M = 16  # links a node; hnswlib's own default, enough for a few hundred dimensions
 EF_CONSTRUCTION = 200  # hnswlib's own default; more costs build time and gains little recall
+ROWS_A_PROGRESS_LINE = 100_000
 # What hnswlib keeps of a node beside its vector: links, label, lock, level, and the way from the label to it.
 NODE_BYTES = 132 + 8 + 40 + 4 + 8 + 56
 
@@ -39,6 +43,8 @@ class Graph:
         for first, rows in matrix.pieces():
             live = matrix.live(slice(first, first + len(rows)))
             hnsw.add_items(projection.map(rows[live]), np.flatnonzero(live) + first, num_threads=thread_count)
+            if first % ROWS_A_PROGRESS_LINE < len(rows):
+                logger.info("%d of %d rows are in the graph", first + len(rows), matrix.row_count)
         return cls(hnsw, labels, matrix.row_count)
 
     @property

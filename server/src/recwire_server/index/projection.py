@@ -11,9 +11,10 @@ from recwire_server.vector import Query, Vector, Vectors
 # MiniLM's 384 that is 128: of 100,000 items the true ten nearest are among the 64 nearest by them in 98-100 %.
 KEPT_SHARE = 0.8
 DIM_STEP = 32
-# A row of which less is kept is foreign: unlike those that the axes are made of, and not to be found by them. Of rows
-# like those there are 3 in 10,000.
+# A row of which less is kept is foreign: unlike those that the axes are made of, and not to be found by them. Of real
+# items 3 in 10,000 are; where it would be more than so many, more axes are kept.
 FOREIGN_SHARE = 0.6
+MAX_FOREIGN = 0.002
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,14 @@ class Projection:
     def of(cls, rows: Vectors) -> "Projection":
         """Return that of (count, dim) rows, or of a sample."""
         dim = rows.shape[1]
-        squares, axes = np.linalg.eigh(rows.T.astype(np.float64) @ rows)  # ascending
-        kept = np.cumsum(squares[::-1])
-        needed = int(np.searchsorted(kept, KEPT_SHARE * kept[-1])) + 1
-        short_dim = min(dim, -(-needed // DIM_STEP) * DIM_STEP)
-        return cls(np.ascontiguousarray(axes[:, ::-1][:, :short_dim], np.float32))
+        _, axes = np.linalg.eigh(rows.T.astype(np.float64) @ rows)  # in ascending order
+        axes = np.ascontiguousarray(axes[:, ::-1], np.float32)
+        kept = np.cumsum((rows @ axes) ** 2, axis=1)  # of each row, by the first axes
+        for short_dim in range(DIM_STEP, dim, DIM_STEP):
+            foreign = float((kept[:, short_dim - 1] < FOREIGN_SHARE * kept[:, -1]).mean())
+            if kept[:, short_dim - 1].sum() >= KEPT_SHARE * kept[:, -1].sum() and foreign <= MAX_FOREIGN:
+                return cls(np.ascontiguousarray(axes[:, :short_dim]))
+        return cls(axes)
 
     @property
     def short_dim(self) -> int:
