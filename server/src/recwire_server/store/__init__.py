@@ -1,8 +1,8 @@
 """What survives a crash.
 
 Read in this order: this module (what a store is), `sqlite` (the embedded one), `database` (how its file is opened),
-`schema` (its tables), `row` (what is in their rows), `group_commit` (its one writer), `directory` (the lock on its
-directory), `stopped` (how the file of a stopped server is read).
+`schema` (its tables), `row` (what is in their rows), `event_log` (how events are appended), `group_commit` (its one
+writer), `directory` (the lock on its directory), `stopped` (how the file of a stopped server is read).
 
 Errors: `StoreError` is the root; `StoreWriteError` says that a write was not stored, `DataDirectoryError` that the
 server cannot start on this directory.

@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -16,12 +15,12 @@ from recwire_server.item import EmbeddedItem
 from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, StoredSpace, StoredUser
 from recwire_server.store.database import StoredModel, connect, open_database
 from recwire_server.store.directory import DirectoryLock
+from recwire_server.store.event_log import Append, append
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.row import (
     attributes_from_json,
     event_from_row,
     item_from_row,
-    row_from_event,
     row_from_item,
     vector_from_blob,
     vector_to_blob,
@@ -72,27 +71,7 @@ class SqliteStore:
         self._lock.release()
 
     async def append_events(self, user_id: str, events: Sequence[Event]) -> list[Event]:
-        def append(connection: sqlite3.Connection) -> list[Event]:
-            appended = []
-            for event in events:
-                cursor = connection.execute(
-                    "INSERT INTO events (user_id, event_id, item_id, text, vector, type, weight, event_time_ns,"
-                    " record_time_ns, recommendation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                    " ON CONFLICT DO NOTHING RETURNING revision",
-                    (user_id, *row_from_event(event)),
-                )
-                if row := cursor.fetchone():
-                    appended.append(replace(event, revision=row[0]))
-            if appended:
-                connection.execute(
-                    "INSERT INTO users (user_id, event_count, revision) VALUES (?, ?, ?)"
-                    " ON CONFLICT DO UPDATE SET event_count = event_count + excluded.event_count,"
-                    " revision = excluded.revision",
-                    (user_id, len(appended), appended[-1].revision),
-                )
-            return appended
-
-        return await self._writer.write(append)
+        return await self._writer.write_alike(append, Append(user_id, events))
 
     async def user(self, user_id: str) -> StoredUser:
         sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? ORDER BY event_time_ns, revision"
