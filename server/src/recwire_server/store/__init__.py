@@ -12,7 +12,10 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Protocol
 
-from recwire_server.event import Event
+import numpy as np
+from numpy.typing import NDArray
+
+from recwire_server.event import Event, EventType
 from recwire_server.item import AttributeValue, EmbeddedItem
 from recwire_server.vector import Vector
 
@@ -71,6 +74,15 @@ class Forgotten:
     revision: int
 
 
+@dataclass(frozen=True)
+class LikedItems:
+    """The items of some events, as columns. event_times_ns, record_times_ns: (count,) int64."""
+
+    item_ids: list[str]
+    event_times_ns: NDArray[np.int64]
+    record_times_ns: NDArray[np.int64]
+
+
 class Store(Protocol):
     """Keeps items, events and generations. Every method that writes returns once the write survives a crash of the
     process and of the machine. Methods are called from the event loop; they never block it."""
@@ -99,8 +111,11 @@ class Store(Protocol):
     async def last_event_revision(self) -> int:
         """Return the revision of the newest event ever appended; 0: none."""
 
-    def item_events(self) -> AsyncIterator[list[Event]]:
-        """Yield all events on items, without their vectors, in order of their revisions, some at a time."""
+    def liked_items(self, types: Collection[EventType]) -> AsyncIterator[LikedItems]:
+        """Yield the items of all events of positive weight, in order of revision, some at a time.
+
+        types: those whose events without a weight of their own count.
+        """
 
     async def put_items(self, items: Sequence[EmbeddedItem], time_ns: int) -> int:
         """Add or replace items: all or none; return the catalogue's new revision. time_ns: when that is."""

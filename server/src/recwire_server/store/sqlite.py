@@ -1,23 +1,24 @@
 """The embedded store: SQLite in a data directory."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from recwire_server.event import Event
+from recwire_server.event import Event, EventType
 from recwire_server.item import EmbeddedItem
-from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, StoredSpace, StoredUser
+from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, LikedItems, StoredSpace, StoredUser
 from recwire_server.store.database import StoredModel, connect, open_database
 from recwire_server.store.directory import DirectoryLock
 from recwire_server.store.event_log import Append, append
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.row import (
+    Row,
     attributes_from_json,
     event_from_row,
     item_from_row,
@@ -35,8 +36,8 @@ EVENT_COLUMNS = (
 ITEM_COLUMNS = (
     "item_id, revision, title, texts, attributes, publish_time_ns, expire_time_ns, from_client, vector, text_hash"
 )
-# Events of all users are read so many at a time: some milliseconds, between which others are read.
-EVENTS_A_PIECE = 10_000
+# Events of all users are read so many at a time: some hundredths of a second, between which others are read.
+EVENTS_A_PIECE = 50_000
 
 
 class SqliteStore:
@@ -124,16 +125,24 @@ class SqliteStore:
         sql = "SELECT user_id FROM users WHERE user_id > ? ORDER BY user_id LIMIT ?"
         return await self._read(lambda db: [row[0] for row in db.execute(sql, (after_user_id, count))])
 
-    async def item_events(self) -> AsyncIterator[list[Event]]:
-        columns = EVENT_COLUMNS.replace("vector", "NULL")
+    async def liked_items(self, types: Collection[EventType]) -> AsyncIterator[LikedItems]:
+        # As JSON: a row at a time takes Python three times as long as all the rest.
+        marks = ", ".join("?" * len(types))
         sql = (
-            f"SELECT {columns} FROM events WHERE revision > ? AND item_id IS NOT NULL ORDER BY revision"
-            f" LIMIT {EVENTS_A_PIECE}"
+            "SELECT json_group_array(item_id), json_group_array(event_time_ns), json_group_array(record_time_ns),"
+            " MAX(revision) FROM (SELECT item_id, event_time_ns, record_time_ns, revision FROM events"
+            f" WHERE revision > ? AND item_id IS NOT NULL AND (weight > 0 OR weight IS NULL AND type IN ({marks}))"
+            " ORDER BY revision LIMIT ?)"
         )
-        revision = 0
-        while events := await self._read(partial(_events, sql, (revision,))):
-            yield events
-            revision = events[-1].revision
+        revision: int | None = 0
+        while True:
+            row = await self._read_row(sql, (revision, *map(int, types), EVENTS_A_PIECE))
+            assert row is not None, "an aggregate has a row"
+            *columns, revision = row
+            if revision is None:
+                return
+            item_ids, event_times_ns, record_times_ns = map(json.loads, columns)
+            yield LikedItems(item_ids, np.array(event_times_ns, np.int64), np.array(record_times_ns, np.int64))
 
     async def put_items(self, items: Sequence[EmbeddedItem], time_ns: int) -> int:
         def put(connection: sqlite3.Connection) -> int:
@@ -230,8 +239,11 @@ class SqliteStore:
         assert self._reading is not None, "start() comes first"
         return await asyncio.get_running_loop().run_in_executor(self._reader, read, self._reading)
 
+    async def _read_row(self, sql: str, values: Row = ()) -> Row | None:
+        return await self._read(lambda db: db.execute(sql, values).fetchone())
+
     async def _read_number(self, sql: str) -> int:
-        row = await self._read(lambda db: db.execute(sql).fetchone())
+        row = await self._read_row(sql)
         return int(row[0]) if row else 0
 
     def _open(self) -> None:
@@ -245,10 +257,6 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         return connect(self._data_dir)
-
-
-def _events(sql: str, values: Sequence[object], connection: sqlite3.Connection) -> list[Event]:
-    return [event_from_row(row) for row in connection.execute(sql, tuple(values))]
 
 
 def _next_catalog_revision(connection: sqlite3.Connection) -> int:
