@@ -1,6 +1,10 @@
 """Decayed counts of events, from which any event can be taken back without a trace."""
 
+import asyncio
+import random
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,3 +78,57 @@ def test_time_never_runs_out(store):
     popularity.add([event("b", 1), event("c", 0), event("c", 0)])
     a, b, c = popularity.counts(np.array([numbers[item_id] for item_id in ITEM_IDS])).tolist()
     assert (b / c, a / c < 1e-200) == (0.25, True)
+
+
+SEEN_AT_S = (0, 1, 86_400, 4 * 10**6, 5 * 10**7, 10**10)  # ages; the last lies before 1970
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
+    """A data directory with a log of events of all kinds, and those events."""
+    chance = random.Random(3)
+    log = [
+        replace(
+            event(chance.choice(ITEM_IDS), chance.choice(SEEN_AT_S) + chance.randrange(-50, 100_000)),
+            event_id=str(n),
+            type=chance.choice([*EventType]),
+            weight=chance.choice([None, None, 3.0, 0.0, -2.0, 1e-300]),
+            record_time_ns=NOW_NS + chance.randrange(-60, 60) * NS_PER_S,
+        )
+        for n in range(3_000)
+    ]
+    log += [replace(log[0], event_id="text", item_id=None, text="a")]
+    data_dir = tmp_path_factory.mktemp("logged")
+
+    async def write() -> None:
+        store = SqliteStore(data_dir, dim=8, model_name="none", model_version="0")
+        await store.start()
+        for start in range(0, len(log), 250):
+            await store.append_events(f"user{start}", log[start : start + 250])
+        await store.close()
+
+    asyncio.run(write())
+    return data_dir, log
+
+
+@pytest.mark.parametrize("half_life_s", [0.0, 1.0, 3_600.0, 1e7])
+async def test_a_start_counts_as_if_the_events_came_one_by_one(logged, half_life_s):
+    """What counts beside the most popular is the same to the last bit, also after events have been taken back."""
+    data_dir, log = logged
+    store = SqliteStore(data_dir, dim=8, model_name="none", model_version="0")
+    await store.start()
+    numbers = ItemNumbers()
+    started, added = (Popularity(store, numbers, HistoryRules(), half_life_s) for _ in range(2))
+    await started.start()
+    for one in log:
+        added.add([one])
+    await store.close()
+    assert shares(started, numbers) == shares(added, numbers)
+    for popularity in (started, added):
+        popularity.remove(log[::2])
+    assert shares(started, numbers) == shares(added, numbers)
+
+
+def shares(popularity: Popularity, numbers: ItemNumbers) -> list[float]:
+    counts = popularity.counts(numbers.of(ITEM_IDS))
+    return (counts / counts.max()).tolist()

@@ -1,6 +1,7 @@
 """What the store acknowledged is there, whatever happens next; nothing is there twice."""
 
 import asyncio
+import random
 import shutil
 import sqlite3
 from pathlib import Path
@@ -56,6 +57,45 @@ async def test_an_event_is_appended_once(tmp_path: Path):
     (anew,) = await store.append_events("bob", [event("1")])
     assert anew.revision > last
     assert await store.user_count() == 1
+    await store.close()
+
+
+async def test_appends_that_share_a_commit_are_as_ones_after_each_other(tmp_path: Path):
+    """Each gets back what was new when its turn came, revisions grow in that order, and users' counts are right."""
+    chance = random.Random(5)
+    store = await opened(tmp_path)
+    known: dict[str, list[str]] = {"ada": [], "bob": [], "cleo": []}
+    appends = [
+        (chance.choice([*known]), [str(chance.randrange(400)) for _ in range(chance.randrange(1, 80))])
+        for _ in range(150)
+    ]
+    writes = [store.append_events(user_id, [event(n) for n in event_ids]) for user_id, event_ids in appends]
+    results = await asyncio.gather(*writes)
+    for (user_id, event_ids), appended in zip(appends, results, strict=True):
+        new = [n for n in dict.fromkeys(event_ids) if n not in known[user_id]]
+        assert [e.event_id for e in appended] == new
+        known[user_id] += new
+    revisions = [e.revision for appended in results for e in appended]
+    assert revisions == sorted(set(revisions))
+    for user_id, event_ids in known.items():
+        stored = await store.user(user_id)
+        assert [e.event_id for e in stored.events] == event_ids
+        assert stored.revision == stored.events[-1].revision
+    await store.close()
+    counts = dict(sqlite3.connect(tmp_path / "recwire.sqlite3").execute("SELECT user_id, event_count FROM users"))
+    assert counts == {user_id: len(event_ids) for user_id, event_ids in known.items()}
+
+
+async def test_an_append_that_cannot_be_stored_fails_alone(tmp_path: Path):
+    """Those of the same commit are stored, before it and after it; of itself nothing is."""
+    store = await opened(tmp_path)
+    good = [store.append_events("ada", [event(str(n))]) for n in range(20)]
+    bad = store.append_events("bob", [event("1"), event("\ud800")])
+    outcomes = await asyncio.gather(*good[:10], bad, *good[10:], return_exceptions=True)
+    assert isinstance(outcomes.pop(10), UnicodeEncodeError)
+    assert [e.event_id for appended in outcomes for e in appended] == [str(n) for n in range(20)]
+    assert len((await store.user("ada")).events) == 20
+    assert (await store.user("bob")).events == []
     await store.close()
 
 

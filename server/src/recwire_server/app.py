@@ -1,6 +1,7 @@
 """Builds, starts and stops the parts of a server; the only module that knows them all."""
 
 import asyncio
+import gc
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -183,5 +184,17 @@ async def serve(settings: Settings, encoder: Encoder) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     async with App(settings, encoder) as app:
+        _collect_less()
         print(f"recwire is serving on {app.address}", flush=True)
         await stop.wait()
+
+
+def _collect_less() -> None:
+    """Let the garbage collector look at what comes from now on, and seldom.
+
+    What a start has made stays, and what calls leave behind are users' events: hardly anything is garbage in cycles.
+    Python's own thresholds take a tenth of an UpdateUser's CPU, in pauses of up to 100 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 5, 1_000)

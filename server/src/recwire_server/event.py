@@ -75,3 +75,18 @@ class Event:
     def place(self) -> tuple[int, int]:
         """Its place in the user's history: by when it happened, then by when it came."""
         return self.event_time_ns, self.revision
+
+    def recorded(self, revision: int) -> "Event":
+        """Return the event with its place in the log."""
+        return Event(
+            self.event_id,
+            self.item_id,
+            self.text,
+            self.vector,
+            self.type,
+            self.weight,
+            self.event_time_ns,
+            self.record_time_ns,
+            self.recommendation_id,
+            revision,
+        )

@@ -1,6 +1,10 @@
 """Numbers for item ids, under which what is known of an item lies in arrays."""
 
+from collections.abc import Sequence
 from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class ItemNumbers:
@@ -16,3 +20,10 @@ class ItemNumbers:
         number = self._numbers.get(item_id)
         # Of two threads that meet here one's number is never used.
         return self._numbers.setdefault(item_id, next(self._next)) if number is None else number
+
+    def of(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return (count,) the items' numbers."""
+        numbers = [*map(self._numbers.get, item_ids)]
+        if None in numbers:
+            numbers = [self[item_id] for item_id in item_ids]
+        return np.array(numbers, np.int64)

@@ -1,8 +1,8 @@
 """Locks by name."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import deque
+from dataclasses import dataclass
 
 
 class KeyedLocks:
@@ -12,29 +12,50 @@ class KeyedLocks:
     """
 
     def __init__(self) -> None:
-        self._locks: dict[str, _Lock] = {}
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # for each that is held
 
     def __contains__(self, name: str) -> bool:
         """Return whether somebody holds the lock, or waits for it."""
-        return name in self._locks
+        return name in self._waiting
 
-    @asynccontextmanager
-    async def held(self, name: str) -> AsyncIterator[None]:
-        """Hold the lock for the length of the block."""
-        lock = self._locks.setdefault(name, _Lock())
-        lock.user_count += 1
+    def held(self, name: str) -> "_Held":
+        """Hold the lock for the length of an `async with` block."""
+        return _Held(self, name)
+
+    async def acquire(self, name: str) -> None:
+        """Wait for the lock."""
+        if name not in self._waiting:
+            self._waiting[name] = deque()
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[name].append(turn)
         try:
-            async with lock.lock:
-                yield
-        finally:
-            lock.user_count -= 1
-            if not lock.user_count:
-                del self._locks[name]
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # the turn came as the caller went away
+                self.release(name)
+            raise
+
+    def release(self, name: str) -> None:
+        """Hand the lock to the next."""
+        waiting = self._waiting[name]
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        del self._waiting[name]
 
 
-class _Lock:
-    """A lock, and how many hold it or wait for it."""
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The block in which a lock is held. contextlib's cost six times as much, 5 us, and every update has two."""
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.user_count = 0
+    locks: KeyedLocks
+    name: str
+
+    async def __aenter__(self) -> None:
+        await self.locks.acquire(self.name)
+
+    async def __aexit__(self, *error: object) -> None:
+        self.locks.release(self.name)

@@ -1,8 +1,8 @@
 """What most users like lately."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from math import exp2, floor, fsum, ldexp
+from collections.abc import Iterator, Sequence
+from math import exp2, floor, frexp, fsum, ldexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,16 @@ from recwire_server.column import Column
 from recwire_server.event import Event
 from recwire_server.history import NS_PER_S, HistoryRules
 from recwire_server.item_number import ItemNumbers
-from recwire_server.store import Store
+from recwire_server.store import LikedItems, Store
 
 # What an event counts is relative to a time, so that sums need no touch as they age. All are made smaller before a
 # count could pass two to the power of this.
 MAX_EXPONENT = 500
+# What a start counts together, with numpy, a tenth of the time that one by one takes: a million events, 120 MB.
+PIECES_AT_ONCE = 20
+# A million numbers of so many bits add up in a float without rounding.
+PART_BITS = 30
+MIN_EXPONENT = -1074  # of a float
 
 
 class Popularity:
@@ -38,8 +43,14 @@ class Popularity:
 
     async def start(self) -> None:
         """Count what the store has."""
-        async for events in self._store.item_events():
-            self.add(events)
+        types = [type_ for type_, weight in self._rules.weights.items() if weight > 0]
+        pieces: list[LikedItems] = []
+        async for liked in self._store.liked_items(types):
+            pieces.append(liked)
+            if len(pieces) == PIECES_AT_ONCE:
+                self._add_many(pieces)
+                pieces.clear()
+        self._add_many(pieces)
 
     def add(self, events: Sequence[Event]) -> None:
         """Count new events."""
@@ -74,7 +85,18 @@ class Popularity:
         for event, number in self._counted(events):
             self._sums[number].add(sign * self._share(event))
             changed.add(number)
-        for number in changed:  # once an item: a start counts thousands of events at a time
+        for number in changed:  # once an item: who is erased may have thousands of events
+            self._counts[number] = self._sums[number].value()
+
+    def _add_many(self, pieces: Sequence[LikedItems]) -> None:
+        """Count what the store has, as `add` would."""
+        if not pieces:
+            return
+        numbers = np.concatenate([self._numbers.of(piece.item_ids) for piece in pieces])
+        times_ns = [np.minimum(piece.event_times_ns, piece.record_times_ns) for piece in pieces]
+        for number, part in _exact_parts(numbers, self._shares(np.concatenate(times_ns))):
+            self._sums[number].add(part)
+        for number in np.unique(numbers).tolist():
             self._counts[number] = self._sums[number].value()
 
     def _share(self, event: Event) -> float:
@@ -86,10 +108,31 @@ class Popularity:
             self._first_ns = time_ns
         half_lives = (time_ns - self._first_ns) / self._half_life_ns
         whole = floor(half_lives)
-        if whole - self._exponent > MAX_EXPONENT:
-            self._scale(self._exponent - whole)
+        self._make_room(whole)
         # The whole half-lives by exponent: scaling changes no digit, and the same event counts the same ever after.
         return ldexp(exp2(half_lives - whole), whole - self._exponent)
+
+    def _shares(self, times_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return (count,) the shares of events by their times, to the last bit as `_share` has them."""
+        if not self._half_life_ns:
+            return np.ones(len(times_ns))
+        if self._first_ns is None:
+            self._first_ns = int(times_ns[0])
+        # Differences may take 64 bits and a sign.
+        later = (times_ns - self._first_ns).view(np.uint64).astype(np.float64)
+        earlier = (self._first_ns - times_ns).view(np.uint64).astype(np.float64)
+        half_lives = np.where(times_ns >= self._first_ns, later, -earlier) / self._half_life_ns
+        wholes = np.floor(half_lives)
+        self._make_room(int(wholes.max()))
+        # Not numpy's exp2: it differs in the last bit here and there.
+        fractions = np.fromiter(map(exp2, (half_lives - wholes).tolist()), np.float64, len(times_ns))
+        shares: NDArray[np.float64] = np.ldexp(fractions, wholes.astype(np.int64) - self._exponent)
+        return shares
+
+    def _make_room(self, whole: int) -> None:
+        """Let an event count that is so many half-lives after the first."""
+        if whole - self._exponent > MAX_EXPONENT:
+            self._scale(self._exponent - whole)
 
     def _scale(self, exponent: int) -> None:
         self._exponent -= exponent
@@ -125,3 +168,17 @@ class _ExactSum:
     def value(self, *more: float) -> float:
         """Return the sum, with more numbers where there are any, rounded once; never below 0."""
         return max(fsum([*self._parts, *more]), 0.0)
+
+
+def _exact_parts(numbers: NDArray[np.int64], shares: NDArray[np.float64]) -> Iterator[tuple[int, float]]:
+    """Yield a few floats for each number that add up to exactly the sum of its shares.
+
+    numbers: (count,); shares: (count,), not negative. Each turn takes the upper PART_BITS bits of what is left.
+    """
+    while shares.any():
+        unit = ldexp(1.0, max(frexp(shares.max())[1] - PART_BITS, MIN_EXPONENT))
+        upper = np.floor(shares / unit) * unit
+        shares = shares - upper
+        sums = np.bincount(numbers, upper)
+        found = np.flatnonzero(sums)
+        yield from zip(found.tolist(), sums[found].tolist(), strict=True)

@@ -87,10 +87,10 @@ class Recommender:
         """
         async with self._turns.held(user_id):  # a text takes longer to embed than the next call's item
             appended = await self._users.append(user_id, await self._embedded(events, deadline_s))
-        state = await self._users.state(user_id)
+        revision = appended[-1].revision if appended else (await self._users.state(user_id)).revision
         new_event_ids = {event.event_id for event in appended}
         return Update(
-            revision=state.revision,
+            revision=revision,
             applied_count=len(appended),
             duplicate_event_ids=_duplicates(events, new_event_ids),
             pending_item_ids=self._pending(events),

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from recwire_server.catalogue import Catalogue
@@ -78,7 +79,7 @@ class Users:
         self._cached_bytes = 0
         self._locks = KeyedLocks()
         self._revision = 0
-        self._advanced = asyncio.Condition()
+        self._advanced = asyncio.Event()
 
     async def start(self) -> None:
         """Find out how far the log is."""
@@ -157,14 +158,11 @@ class Users:
 
     async def wait_for(self, revision: int, timeout_s: float) -> bool:
         """Wait until everything up to this revision is in the states; return whether it came to that in time."""
-        if self._revision >= revision:
-            return True
-        try:
-            async with asyncio.timeout(timeout_s), self._advanced:
-                await self._advanced.wait_for(lambda: self._revision >= revision)
-        except TimeoutError:
-            return False
-        return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._revision < revision:
+                    await self._advanced.wait()
+        return self._revision >= revision
 
     def vector_of(self, event: Event) -> Vector | None:
         """Return the (dim,) vector of an event as it serves; None while its item is not in the catalogue."""
@@ -176,20 +174,22 @@ class Users:
 
     async def _append(self, user_id: str, events: Sequence[Event]) -> list[Event]:
         async with self._locks.held(user_id):
-            state = await self._load(user_id)
             appended = await self._store.append_events(user_id, events)
             if appended:
                 self._popularity.add(appended)
-                try:
-                    await self._extend(user_id, state, appended)
-                except StoreError:  # it is stored, but cannot be read now: whoever asks next reads it
-                    self._drop(user_id)
+                if user_id in self._cache:  # others are read when they are asked for
+                    try:
+                        await self._extend(user_id, appended)
+                    except StoreError:  # it is stored, but cannot be read now: whoever asks next reads it
+                        self._drop(user_id)
         if appended:
-            await self._advance(appended[-1].revision)
+            self._advance(appended[-1].revision)
         return appended
 
-    async def _extend(self, user_id: str, state: UserState, appended: Sequence[Event]) -> None:
-        """Let a cached state have events that are stored."""
+    async def _extend(self, user_id: str, appended: Sequence[Event]) -> None:
+        """Let a cached state have events that are stored; called with the user's lock."""
+        state = self._cache[user_id]
+        self._cache.move_to_end(user_id)
         in_order = sorted(appended, key=lambda event: event.place)
         if self._is_stale(state) or not state.history.is_next(in_order[0]):
             await self._make_anew(user_id, state)
@@ -208,7 +208,7 @@ class Users:
             self._popularity.remove(forgotten.events)
             self._drop(user_id)
             await self._load(user_id)
-        await self._advance(forgotten.revision)
+        self._advance(forgotten.revision)
         return forgotten
 
     async def _delete(self, user_id: str) -> list[Event]:
@@ -219,11 +219,11 @@ class Users:
             self._popularity.remove(stored.events)
         return stored.events
 
-    async def _advance(self, revision: int) -> None:
+    def _advance(self, revision: int) -> None:
         if revision > self._revision:
             self._revision = revision
-            async with self._advanced:
-                self._advanced.notify_all()
+            self._advanced.set()  # wakes those who wait now
+            self._advanced.clear()
 
     async def _load(self, user_id: str) -> UserState:
         """Return the cached state, as of now, or read it; called with the user's lock."""

@@ -1,9 +1,10 @@
 """What survives a crash.
 
 Read in this order: this module (what a store is), `sqlite` (the embedded one), `database` (how its file is opened),
-`schema` (its tables), `row` (what is in their rows), `group_commit` (its one writer), `directory` (the lock on its
-directory, and whether it is still there), `disk` (what makes files outlive power loss), `fault` (what failures of
-SQLite mean), `stopped` (how the file of a stopped server is read), `copy` (how it is copied while it is written).
+`schema` (its tables), `row` (what is in their rows), `event_log` (how events are appended), `group_commit` (its one
+writer), `directory` (the lock on its directory, and whether it is still there), `disk` (what makes files outlive power
+loss), `fault` (what failures of SQLite mean), `stopped` (how the file of a stopped server is read), `copy` (how it is
+copied while it is written).
 
     StoreError
     |- StoreWriteError     a write was not stored; the same write may succeed later
@@ -16,7 +17,10 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Protocol
 
-from recwire_server.event import Event
+import numpy as np
+from numpy.typing import NDArray
+
+from recwire_server.event import Event, EventType
 from recwire_server.item import AttributeValue, EmbeddedItem
 from recwire_server.vector import Vector
 
@@ -89,6 +93,15 @@ class Forgotten:
     revision: int
 
 
+@dataclass(frozen=True)
+class LikedItems:
+    """The items of some events, as columns. event_times_ns, record_times_ns: (count,) int64."""
+
+    item_ids: list[str]
+    event_times_ns: NDArray[np.int64]
+    record_times_ns: NDArray[np.int64]
+
+
 class Store(Protocol):
     """Keeps items, events and generations. Every method that writes returns once the write survives a crash of the
     process and of the machine. Methods are called from the event loop; they never block it. Those that write raise
@@ -122,8 +135,11 @@ class Store(Protocol):
     async def last_event_revision(self) -> int:
         """Return the revision of the newest event ever appended; 0: none."""
 
-    def item_events(self) -> AsyncIterator[list[Event]]:
-        """Yield all events on items, without their vectors, in order of their revisions, some at a time."""
+    def liked_items(self, types: Collection[EventType]) -> AsyncIterator[LikedItems]:
+        """Yield the items of all events of positive weight, in order of revision, some at a time.
+
+        types: those whose events without a weight of their own count.
+        """
 
     async def put_items(self, items: Sequence[EmbeddedItem], time_ns: int) -> int:
         """Add or replace items: all or none; return the catalogue's new revision. time_ns: when that is."""

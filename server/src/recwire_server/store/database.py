@@ -33,6 +33,7 @@ def connect(data_dir: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(data_dir / DATABASE_FILE, isolation_level=None, check_same_thread=False, timeout=10)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # fsync at every commit: an acknowledged write outlives power
+    connection.execute("PRAGMA temp_store = MEMORY")  # a savepoint's journal is a file otherwise
     return connection
 
 

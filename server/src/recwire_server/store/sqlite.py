@@ -1,30 +1,30 @@
 """The embedded store: SQLite in a data directory."""
 
 import asyncio
+import json
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from recwire_server.event import Event
+from recwire_server.event import Event, EventType
 from recwire_server.item import EmbeddedItem
-from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, StoredSpace, StoredUser
+from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, LikedItems, StoredSpace, StoredUser
 from recwire_server.store.database import StoredModel, connect, open_database, refuse_backup
 from recwire_server.store.directory import DirectoryLock, FilesInPlace
 from recwire_server.store.disk import make_directory
+from recwire_server.store.event_log import Append, append
 from recwire_server.store.fault import read_error, told
 from recwire_server.store.group_commit import GroupCommitter
 from recwire_server.store.row import (
+    Row,
     attributes_from_json,
     event_from_row,
     item_from_row,
-    row_from_event,
     row_from_item,
     vector_from_blob,
     vector_to_blob,
@@ -39,8 +39,8 @@ EVENT_COLUMNS = (
 ITEM_COLUMNS = (
     "item_id, revision, title, texts, attributes, publish_time_ns, expire_time_ns, from_client, vector, text_hash"
 )
-# Events of all users are read so many at a time: some milliseconds, between which others are read.
-EVENTS_A_PIECE = 10_000
+# Events of all users are read so many at a time: some hundredths of a second, between which others are read.
+EVENTS_A_PIECE = 50_000
 
 
 class SqliteStore:
@@ -80,27 +80,7 @@ class SqliteStore:
         self._lock.release()
 
     async def append_events(self, user_id: str, events: Sequence[Event]) -> list[Event]:
-        def append(connection: sqlite3.Connection) -> list[Event]:
-            appended = []
-            for event in events:
-                cursor = connection.execute(
-                    "INSERT INTO events (user_id, event_id, item_id, text, vector, type, weight, event_time_ns,"
-                    " record_time_ns, recommendation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                    " ON CONFLICT DO NOTHING RETURNING revision",
-                    (user_id, *row_from_event(event)),
-                )
-                if row := cursor.fetchone():
-                    appended.append(replace(event, revision=row[0]))
-            if appended:
-                connection.execute(
-                    "INSERT INTO users (user_id, event_count, revision) VALUES (?, ?, ?)"
-                    " ON CONFLICT DO UPDATE SET event_count = event_count + excluded.event_count,"
-                    " revision = excluded.revision",
-                    (user_id, len(appended), appended[-1].revision),
-                )
-            return appended
-
-        return await self._writer.write(append)
+        return await self._writer.write_alike(append, Append(user_id, events))
 
     async def user(self, user_id: str) -> StoredUser:
         sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? ORDER BY event_time_ns, revision"
@@ -124,8 +104,8 @@ class SqliteStore:
                 return []
             chance = random.Random(last)
             drawn = [connection.execute(draw, (chance.randint(1, last),)).fetchone()[0] for _ in range(count)]
-            histories = [_events(newest, (user_id, event_count), connection) for user_id in dict.fromkeys(drawn)]
-            return [history[::-1] for history in histories]
+            found = [connection.execute(newest, (user_id, event_count)).fetchall() for user_id in dict.fromkeys(drawn)]
+            return [[event_from_row(row) for row in reversed(rows)] for rows in found]
 
         return await self._read(read)
 
@@ -170,16 +150,24 @@ class SqliteStore:
         sql = "SELECT user_id FROM users WHERE user_id > ? ORDER BY user_id LIMIT ?"
         return await self._read(lambda db: [row[0] for row in db.execute(sql, (after_user_id, count))])
 
-    async def item_events(self) -> AsyncIterator[list[Event]]:
-        columns = EVENT_COLUMNS.replace("vector", "NULL")
+    async def liked_items(self, types: Collection[EventType]) -> AsyncIterator[LikedItems]:
+        # As JSON: a row at a time takes Python three times as long as all the rest.
+        marks = ", ".join("?" * len(types))
         sql = (
-            f"SELECT {columns} FROM events WHERE revision > ? AND item_id IS NOT NULL ORDER BY revision"
-            f" LIMIT {EVENTS_A_PIECE}"
+            "SELECT json_group_array(item_id), json_group_array(event_time_ns), json_group_array(record_time_ns),"
+            " MAX(revision) FROM (SELECT item_id, event_time_ns, record_time_ns, revision FROM events"
+            f" WHERE revision > ? AND item_id IS NOT NULL AND (weight > 0 OR weight IS NULL AND type IN ({marks}))"
+            " ORDER BY revision LIMIT ?)"
         )
-        revision = 0
-        while events := await self._read(partial(_events, sql, (revision,))):
-            yield events
-            revision = events[-1].revision
+        revision: int | None = 0
+        while True:
+            row = await self._read_row(sql, (revision, *map(int, types), EVENTS_A_PIECE))
+            assert row is not None, "an aggregate has a row"
+            *columns, revision = row
+            if revision is None:
+                return
+            item_ids, event_times_ns, record_times_ns = map(json.loads, columns)
+            yield LikedItems(item_ids, np.array(event_times_ns, np.int64), np.array(record_times_ns, np.int64))
 
     async def put_items(self, items: Sequence[EmbeddedItem], time_ns: int) -> int:
         def put(connection: sqlite3.Connection) -> int:
@@ -282,8 +270,11 @@ class SqliteStore:
         except (sqlite3.Error, ValueError) as error:
             raise read_error(error) from error
 
+    async def _read_row(self, sql: str, values: Row = ()) -> Row | None:
+        return await self._read(lambda db: db.execute(sql, values).fetchone())
+
     async def _read_number(self, sql: str) -> int:
-        row = await self._read(lambda db: db.execute(sql).fetchone())
+        row = await self._read_row(sql)
         return int(row[0]) if row else 0
 
     def _open(self) -> None:
@@ -303,10 +294,6 @@ class SqliteStore:
     def _check_place(self) -> None:
         assert self._files is not None, "the writer is connected first"
         self._files.check()
-
-
-def _events(sql: str, values: Sequence[object], connection: sqlite3.Connection) -> list[Event]:
-    return [event_from_row(row) for row in connection.execute(sql, tuple(values))]
 
 
 def _next_catalog_revision(connection: sqlite3.Connection) -> int:
