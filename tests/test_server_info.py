@@ -4,6 +4,7 @@ import numpy as np
 from test_generation import wait_until
 
 from recwire import Client, Event, Item, to_bytes
+from recwire_server.testing import HashEncoder
 
 DIM = 32
 SMALL = {"exact_search_max_items": 200}  # scans and graphs come early
@@ -90,9 +91,9 @@ def test_a_catalogue_that_shrinks_is_searched_exactly_again(start_server):
 
 def test_items_of_a_new_kind_are_found_at_once_and_make_a_new_index(start_server):
     """What the first items have in common says nothing of them: scored one by one, until there are many."""
-    client = start_server(**SMALL, vector_space="plain").client
+    client = start_server(HashEncoder(dim=128), **SMALL, vector_space="plain").client
     chance = np.random.default_rng(3)
-    old, new = np.zeros((2, 600, DIM))
+    old, new = np.zeros((2, 600, 128))
     old[:, :16], new[:, 16:] = chance.normal(size=(2, 600, 16))
     old, new = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (old, new))
     for first in range(0, 600, 200):
