@@ -94,7 +94,7 @@ def test_items_of_a_new_kind_are_found_at_once_and_make_a_new_index(start_server
     client = start_server(HashEncoder(dim=128), **SMALL, vector_space="plain").client
     chance = np.random.default_rng(3)
     old, new = np.zeros((2, 600, 128))
-    old[:, :16], new[:, 16:] = chance.normal(size=(2, 600, 16))
+    old[:, :16], new[:, 64:80] = chance.normal(size=(2, 600, 16))
     old, new = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (old, new))
     for first in range(0, 600, 200):
         client.upsert_items([Item(item_id=f"old{n}", vector=to_bytes(old[n])) for n in range(first, first + 200)])
