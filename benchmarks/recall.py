@@ -111,11 +111,10 @@ def measure_size(count: int, encoder: Encoder) -> Measured:
         chosen, index_bytes, grown_bytes = index.method.value, index.memory_bytes, resident_bytes() - before_bytes
         contenders = {"exact": truth.measured(lambda query: index.search(query, K, exact=True).labels[:K], 20)}
         for method in (SearchMethod.SCAN, SearchMethod.GRAPH):
-            if method.value != chosen:
-                index.adopt(index.sealed_anew(_rules(method), catalogue.known_users))
+            is_chosen = method.value == chosen
+            index.adopt(served if is_chosen else index.sealed_anew(_rules(method), catalogue.known_users))
             contenders[method.value] = truth.measured(lambda query: index.search(query, K).labels[:K])
-            if method is SearchMethod.GRAPH or chosen == SearchMethod.GRAPH:
-                contenders["clusters"] = _clusters(index, catalogue.rows)
+        contenders["clusters"] = _clusters(index, catalogue.rows)
         if count <= FULL_MAX_ITEMS:
             contenders["graph, full"] = _full_graph(truth, index, catalogue.rows)
     calibration = served.calibration
@@ -140,6 +139,7 @@ class Truth:
     def __init__(self, index: AdaptiveIndex, queries: Mapping[str, Vectors]) -> None:
         self._index = index
         self._queries = queries
+        self._least = {name: index.least_of_nearest(some, index.row_count) for name, some in queries.items()}
 
     def measured(self, find: Find, most: int | None = None) -> dict[str, Found]:
         """Return what a contender finds, of at most so many queries a kind."""
@@ -151,10 +151,8 @@ class Truth:
         begin_s = time.process_time()
         found = [find(query) for query in queries]
         cpu_ms = 1e3 * (time.process_time() - begin_s) / len(queries)
-        recalls = [
-            self._index.recall_of(labels, query, self._index.row_count)
-            for labels, query in zip(found, queries, strict=True)
-        ]
+        share = self._index.share_found
+        recalls = [share(labels, query, one) for labels, query, one in zip(found, queries, least, strict=True)]
         return {"recall": round(float(np.mean(recalls)), 4), "cpu_ms": round(cpu_ms, 4)}
 
 

@@ -268,10 +268,17 @@ class AdaptiveIndex:
     def recall_of(self, found: Labels, query: Query, row_count: int) -> float:
         """Return the share of the ten nearest of the first rows that is among the labels found. Slow; safe on another
         thread while the index serves."""
-        single = query.astype(np.float32)
-        k = min(K, len(self))
-        (least,) = least_true_scores(self._matrix, single[np.newaxis], k, row_count)
-        return min(1.0, int((self._matrix.take(found) @ single >= least).sum()) / max(k, 1))
+        (least,) = self.least_of_nearest(query.astype(np.float32)[np.newaxis], row_count)
+        return self.share_found(found, query, least)
+
+    def least_of_nearest(self, queries: Vectors, row_count: int) -> Vector:
+        """Return (count,) float32 what the ten nearest of the first rows to queries (count, dim) score at least."""
+        return least_true_scores(self._matrix, queries, min(K, len(self)), row_count)
+
+    def share_found(self, found: Labels, query: Query, least: float) -> float:
+        """Return the share of the ten nearest rows that is among the labels found, given what these score at least."""
+        hits = int((self._matrix.take(found) @ query.astype(np.float32) >= least).sum())
+        return min(1.0, hits / max(min(K, len(self)), 1))
 
     def code_tail(self) -> list[Segment]:
         """Return codes of the rows that have none, together with small segments before them, so that there are never
