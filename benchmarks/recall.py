@@ -144,10 +144,11 @@ class Truth:
     def measured(self, find: Find, most: int | None = None) -> dict[str, Found]:
         """Return what a contender finds, of at most so many queries a kind."""
         return {
-            kind: self._measured(find, vectors[:most].astype(np.float64)) for kind, vectors in self._queries.items()
+            name: self._measured(find, some[:most].astype(np.float64), self._least[name][:most])
+            for name, some in self._queries.items()
         }
 
-    def _measured(self, find: Find, queries: Queries) -> Found:
+    def _measured(self, find: Find, queries: Queries, least: Vector) -> Found:
         begin_s = time.process_time()
         found = [find(query) for query in queries]
         cpu_ms = 1e3 * (time.process_time() - begin_s) / len(queries)
