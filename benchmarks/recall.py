@@ -26,7 +26,7 @@ from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, SearchMetho
 from recwire_server.index.calibration import EF_LADDER
 from recwire_server.index.graph import EF_CONSTRUCTION, M
 from recwire_server.memory import resident_bytes
-from recwire_server.vector import Vectors
+from recwire_server.vector import Vector, Vectors
 
 SIZES = (10_000, 100_000, 1_000_000)
 ENCODED = 20_000  # texts; more items are these with jitter
