@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import embed_beside_bulk, embed_cost, encoder, recommend, smoke, start
+from benchmarks import embed_beside_bulk, embed_cost, encoder, recommend, restart, smoke, start, update_user
 from benchmarks.environment import environment
 
 BENCHMARKS = {  # each with `run` and `table`
@@ -17,6 +17,8 @@ BENCHMARKS = {  # each with `run` and `table`
     "embed_beside_bulk": embed_beside_bulk,
     "encoder": encoder,
     "recommend": recommend,
+    "update_user": update_user,
+    "restart": restart,
 }
 
 
