@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks import embed_beside_bulk, embed_cost, encoder, recall, recommend, smoke, start, stress
+from benchmarks import (
+    embed_beside_bulk,
+    embed_cost,
+    encoder,
+    recall,
+    recommend,
+    restart,
+    smoke,
+    start,
+    stress,
+    update_user,
+)
 from benchmarks.environment import environment
 
 BENCHMARKS = {  # each with `run` and `table`
@@ -19,6 +30,8 @@ BENCHMARKS = {  # each with `run` and `table`
     "recommend": recommend,
     "recall": recall,
     "stress": stress,
+    "update_user": update_user,
+    "restart": restart,
 }
 
 

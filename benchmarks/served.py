@@ -1,9 +1,10 @@
 """A server of one's own to measure: a process apart, with a catalogue and users."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +38,17 @@ class Served:
 
 
 @contextmanager
-def served(data_dir: Path, *flags: str) -> Iterator[Served]:
-    """Run a server on data_dir and a free port for the length of the block; flags: of `serve`, beside the defaults."""
+def served(data_dir: Path, *flags: str, log: Path | None = None) -> Iterator[Served]:
+    """Run a server on data_dir and a free port for the length of the block.
+
+    flags: of `serve`, beside the defaults. log: where its standard error goes; None: where this process's goes.
+    """
     command = [sys.executable, "-m", "recwire_server"]
     serve = [*command, "serve", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0", *flags]
-    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        nullcontext() if log is None else log.open("w") as errors,
+        subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -58,6 +65,17 @@ def default_encoder() -> OnnxEncoder:
     folder = find_default_model(settings.precision, settings.cache_dir)
     assert folder is not None, "a server exports it"
     return OnnxEncoder.load(folder)
+
+
+def append_and_fdatasync(path: Path, size: int) -> Callable[[], None]:
+    """Return what appends so many bytes to a file and has the disk keep them: what a durable write cannot go below."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def append() -> None:
+        os.write(file, bytes(size))
+        os.fdatasync(file)
+
+    return append
 
 
 @dataclass(frozen=True)

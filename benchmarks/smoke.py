@@ -5,7 +5,6 @@
 - Recommend of 10 for a stored user, beside the same search of the same vectors called in this process.
 """
 
-import os
 import random
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.measurement import Contender, measure
-from benchmarks.served import TEXT, Served, data, default_encoder, import_data, served
+from benchmarks.served import TEXT, Served, append_and_fdatasync, data, default_encoder, import_data, served
 from benchmarks.table import calls_table
 from recwire import Client, Event
 from recwire_server.config import load_settings
@@ -88,7 +87,7 @@ def _contenders(client: Client, server: Served, folder: Path) -> dict[str, Conte
         "embed": Contender(lambda: client.embed([TEXT]), server.cpu_s),
         "raw_encode": Contender(_raw_encode(), time.process_time),
         "update_user": Contender(update_user, server.cpu_s),
-        "raw_fdatasync": Contender(_raw_fdatasync(folder / "log"), time.process_time),
+        "raw_fdatasync": Contender(append_and_fdatasync(folder / "log", EVENT_BYTES), time.process_time),
         "recommend": Contender(lambda: client.recommend(chance.choice(user_ids)), server.cpu_s),
         "raw_search": Contender(_raw_search(client, item_ids), time.process_time),
     }
@@ -98,17 +97,6 @@ def _raw_encode() -> Callable[[], object]:
     """Return the encoding of the same text in this process."""
     encoder = default_encoder()
     return lambda: encode(encoder, [TEXT], Purpose.QUERY)
-
-
-def _raw_fdatasync(path: Path) -> Callable[[], object]:
-    """Return an append and fdatasync of as many bytes as an event takes."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    def append() -> None:
-        os.write(file, bytes(EVENT_BYTES))
-        os.fdatasync(file)
-
-    return append
 
 
 def _raw_search(client: Client, item_ids: list[str]) -> Callable[[], object]:

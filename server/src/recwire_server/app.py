@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import time
 from contextlib import AsyncExitStack
@@ -43,6 +44,8 @@ from recwire_server.transport import Transport
 from recwire_server.user import Users
 from recwire_server.user_record import UserRecords
 from recwire_server.user_sample import UserSample
+
+logger = logging.getLogger(__name__)
 
 
 class App:
@@ -110,8 +113,12 @@ class App:
             exit_on_error.push_async_callback(self._store.close)
             await exit_on_error.enter_async_context(self._batcher)
             exit_on_error.push_async_callback(self._tasks.drain)
+            start_s = time.monotonic()
             await self._catalogue.start()
+            items_s = time.monotonic() - start_s
             await self._popularity.start()
+            popularity_s = time.monotonic() - start_s - items_s
+            logger.info("items are back after %.2f s, what is popular after %.2f s more", items_s, popularity_s)
             await self._users.start()
             # Entered last to be left first: no part goes away under a call.
             exit_on_error.push_async_callback(self._transport.stop, self._settings.drain_s)
@@ -183,18 +190,20 @@ async def serve(settings: Settings, encoder: Encoder) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    gc.disable()  # what a start makes is there to stay
     async with App(settings, encoder) as app:
-        _collect_less()
+        _collect_garbage_seldom()
         print(f"recwire is serving on {app.address}", flush=True)
         await stop.wait()
 
 
-def _collect_less() -> None:
-    """Let the garbage collector look at what comes from now on, and seldom.
+def _collect_garbage_seldom() -> None:
+    """Let the garbage collector look at what is made from now on, and seldom.
 
-    What a start has made stays, and what calls leave behind are users' events: hardly anything is garbage in cycles.
-    Python's own thresholds take a tenth of an UpdateUser's CPU, in pauses of up to 100 ms.
+    What calls leave behind are users' events, which stay; hardly anything is garbage in cycles. Python's own thresholds
+    take a tenth of an update's CPU, and pauses that grow with what is in memory.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 5, 1_000)
+    gc.enable()

@@ -93,8 +93,8 @@ class Popularity:
         if not pieces:
             return
         numbers = np.concatenate([self._numbers.of(piece.item_ids) for piece in pieces])
-        times_ns = [np.minimum(piece.event_times_ns, piece.record_times_ns) for piece in pieces]
-        for number, part in _exact_parts(numbers, self._shares(np.concatenate(times_ns))):
+        shares = self._shares(np.concatenate([piece.times_ns for piece in pieces]))
+        for number, part in _exact_parts(numbers, shares):
             self._sums[number].add(part)
         for number in np.unique(numbers).tolist():
             self._counts[number] = self._sums[number].value()

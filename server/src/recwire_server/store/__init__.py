@@ -95,11 +95,11 @@ class Forgotten:
 
 @dataclass(frozen=True)
 class LikedItems:
-    """The items of some events, as columns. event_times_ns, record_times_ns: (count,) int64."""
+    """The items of some events, as columns. times_ns: (count,) when each happened, or was recorded if that was
+    before."""
 
     item_ids: list[str]
-    event_times_ns: NDArray[np.int64]
-    record_times_ns: NDArray[np.int64]
+    times_ns: NDArray[np.int64]
 
 
 class Store(Protocol):
