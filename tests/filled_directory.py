@@ -8,6 +8,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from recwire import Client, Event, Item, to_bytes
+from recwire.v1.admin_service_pb2 import GetServerInfoResponse
 from recwire_server.config import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
@@ -57,12 +58,7 @@ def wait_for(client: Client, holds: Callable[[], bool]) -> None:
 
 def everything(client: Client) -> list[Message]:
     """Return the answers to all kinds of questions."""
-    info = client.get_server_info()
-    info.ClearField("start_time")
-    for field in ("embedding_cache", "memory"):
-        info.ClearField(field)
-    for field in ("live_recall", "live_sample_count", "row_count", "removed_row_count", "scored_row_count"):
-        info.index.ClearField(field)  # a restart makes its rows anew
+    info = lasting(client.get_server_info())
     users = [f"u{n}" for n in range(20)]
     targets = [*({"user_id": user} for user in [*users, "nobody"]), {"text": "title 4"}, {"item_id": "i1"}]
     targets += [{"vector": vector} for vector in vectors(10, 2)]
@@ -72,3 +68,12 @@ def everything(client: Client) -> list[Message]:
         *client.list_items(),
         *(client.recommend(**target, limit=10, explain=True, include_items=True) for target in targets),
     ]
+
+
+def lasting(info: GetServerInfoResponse) -> GetServerInfoResponse:
+    """Return what a server tells of itself without what differs from start to start."""
+    for field in ("start_time", "embedding_cache", "memory"):
+        info.ClearField(field)
+    for field in ("live_recall", "live_sample_count", "row_count", "removed_row_count", "scored_row_count"):
+        info.index.ClearField(field)  # a start makes rows anew
+    return info
