@@ -22,9 +22,10 @@ from benchmarks.catalogue_vectors import SEED, make
 from benchmarks.served import SHARED_DATA, default_encoder
 from recwire_server.encoder import Encoder
 from recwire_server.index import Labels
-from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, SearchMethod
+from recwire_server.index.adaptive import AdaptiveIndex
 from recwire_server.index.calibration import EF_LADDER
 from recwire_server.index.graph import EF_CONSTRUCTION, M
+from recwire_server.index.sealed import BuildRules, SearchMethod
 from recwire_server.memory import resident_bytes
 from recwire_server.vector import Vector, Vectors
 

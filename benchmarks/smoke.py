@@ -23,7 +23,8 @@ from recwire import Client, Event
 from recwire_server.config import load_settings
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.embedding import encode
-from recwire_server.index.adaptive import AdaptiveIndex, BuildRules
+from recwire_server.index.adaptive import AdaptiveIndex
+from recwire_server.index.sealed import BuildRules
 
 SEED = 7
 ROUNDS, CALLS, WARM_UP_CALLS = 5, 200, 50

@@ -8,7 +8,8 @@ from pyroaring import BitMap
 
 from recwire_server.candidate import Candidate, Eligibility, find, find_by_groups, find_without_query
 from recwire_server.generation import Generation
-from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, SearchMethod
+from recwire_server.index.adaptive import AdaptiveIndex
+from recwire_server.index.sealed import BuildRules, SearchMethod
 from recwire_server.item_number import ItemNumbers
 from recwire_server.store import ItemVector
 from recwire_server.vector_space import VectorSpace

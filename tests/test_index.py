@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from recwire_server.index import snapshot
-from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, Method, SearchMethod
+from recwire_server.index.adaptive import AdaptiveIndex, Method
 from recwire_server.index.calibration import Calibration
 from recwire_server.index.mixture import mixtures
+from recwire_server.index.sealed import BuildRules, SearchMethod
 from recwire_server.index.snapshot import Draft
 from recwire_server.index.snapshot_folder import remove_others
 

@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.catalogue_vectors import Catalogue, make
 from recwire_server.encoder.onnx import OnnxEncoder
-from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, Method, SearchMethod
+from recwire_server.index.adaptive import AdaptiveIndex, Method
+from recwire_server.index.sealed import BuildRules, SearchMethod
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 RECALL_TARGET = 0.95

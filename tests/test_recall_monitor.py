@@ -5,7 +5,8 @@ import asyncio
 import numpy as np
 
 from recwire_server.generation import Generation
-from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, SearchMethod
+from recwire_server.index.adaptive import AdaptiveIndex
+from recwire_server.index.sealed import BuildRules, SearchMethod
 from recwire_server.item_number import ItemNumbers
 from recwire_server.recall_monitor import MIN_SAMPLES, RecallMonitor
 from recwire_server.store import ItemVector

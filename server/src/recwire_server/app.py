@@ -23,7 +23,7 @@ from recwire_server.event import DEFAULT_WEIGHTS, EventType
 from recwire_server.generation_builder import GenerationBuilder
 from recwire_server.history import HistoryRules
 from recwire_server.index import snapshot_folder
-from recwire_server.index.adaptive import BuildRules
+from recwire_server.index.sealed import BuildRules
 from recwire_server.item_number import ItemNumbers
 from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.lifecycle import Lifecycle

@@ -22,7 +22,7 @@ from pydantic_settings import SettingsError as SettingsErrorInFile
 from recwire_server.encoder.device import Device, DeviceChoice
 from recwire_server.encoder.embedding import MAX_BATCH_SIZE, MAX_BATCH_TOKENS
 from recwire_server.event import MAX_EVENT_WEIGHT, EventType
-from recwire_server.index.adaptive import SearchMethod
+from recwire_server.index.sealed import SearchMethod
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
 

@@ -12,7 +12,8 @@ import numpy as np
 from recwire_server.event import Event
 from recwire_server.generation import Generation
 from recwire_server.index import snapshot
-from recwire_server.index.adaptive import AdaptiveIndex, BuildRules, SearchMethod
+from recwire_server.index.adaptive import AdaptiveIndex
+from recwire_server.index.sealed import BuildRules, SearchMethod
 from recwire_server.index.snapshot import Draft, Snapshot
 from recwire_server.index.snapshot_folder import remove_others
 from recwire_server.item_number import ItemNumbers

@@ -25,7 +25,7 @@ from recwire_server.config import (
 )
 from recwire_server.encoder import Encoder, EncoderError
 from recwire_server.encoder.device import Device, DeviceChoice, check_runtimes, choose_device, installed_runtimes
-from recwire_server.index.adaptive import SearchMethod
+from recwire_server.index.sealed import SearchMethod
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision

@@ -1,7 +1,7 @@
 """The index that serves: exact while it is small, then by codes, then by a graph, whichever costs least."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from math import ceil, sqrt
 from pathlib import Path
@@ -10,12 +10,11 @@ import numpy as np
 
 from recwire_server.column import Column
 from recwire_server.index import Labels, Matches, Scores, code, exact
-from recwire_server.index.calibration import Calibration, K, calibrate, least_true_scores
+from recwire_server.index.calibration import K, least_true_scores
 from recwire_server.index.code import Bias, CodedQuery, Segment
-from recwire_server.index.graph import Graph
 from recwire_server.index.matrix import Matrix
-from recwire_server.index.mixture import mixtures, sampled_rows
 from recwire_server.index.projection import Projection
+from recwire_server.index.sealed import BuildRules, Sealed, seal
 from recwire_server.vector import Query, Vector, Vectors
 
 
@@ -25,58 +24,6 @@ class Method(StrEnum):
     EXACT = "exact"  # every row is scored
     SCAN = "scan"  # all codes are scored, and the best rows of them
     GRAPH = "graph"  # an HNSW graph is walked, and the best rows of what it finds are scored
-
-
-class SearchMethod(StrEnum):
-    """How a large index may be searched."""
-
-    AUTO = "auto"  # by whichever is measured to cost less
-    SCAN = "scan"
-    GRAPH = "graph"
-
-
-@dataclass(frozen=True)
-class BuildRules:
-    """How a sealed part is made. graph_min_rows: below, no graph is built. thread_count: that build it."""
-
-    recall_target: float = 0.95
-    method: SearchMethod = SearchMethod.AUTO
-    graph_min_rows: int = 30_000
-    thread_count: int = 1
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Sealed:
-    """What searches the first rows without scoring them all.
-
-    row_count: how many rows there were. graph: None if a scan of codes costs less, or none was asked for. reason: why
-    the method is what it is, in words.
-    """
-
-    projection: Projection
-    segments: tuple[Segment, ...]
-    graph: Graph | None
-    calibration: Calibration
-    row_count: int
-    reason: str
-
-    @property
-    def recalls(self) -> Mapping[str, float]:
-        """The recall@10 that was measured, by kind of query."""
-        return self.calibration.graph_recall if self.graph else self.calibration.scan_recall
-
-    @property
-    def recall(self) -> float:
-        """The least of them."""
-        return min(self.recalls.values())
-
-    @property
-    def search_s(self) -> float:
-        """The CPU seconds of a search for ten."""
-        calibration = self.calibration
-        found_s = calibration.graph_s if self.graph else calibration.scan_s
-        return found_s + calibration.width * calibration.row_s
 
 
 class AdaptiveIndex:
@@ -231,22 +178,8 @@ class AdaptiveIndex:
         return code.segments_of(self._matrix, projection, 0, row_count)
 
     def sealed_anew(self, rules: BuildRules, user_queries: Vectors) -> Sealed:
-        """Return what searches the rows of now. Slow; nobody may add or remove rows, or search, meanwhile.
-
-        user_queries: (count, dim) vectors of users; mixtures of the catalogue's are made beside them.
-        """
-        chance = np.random.default_rng(rules.seed)
-        sample = sampled_rows(self._matrix, chance)
-        projection = Projection.of(sample)
-        segments = self.codes(projection, self.row_count)
-        graph = None
-        if rules.method is not SearchMethod.SCAN and len(self) >= rules.graph_min_rows:
-            threads, seed = rules.thread_count, rules.seed
-            graph = Graph.build(self._matrix, projection, thread_count=threads, seed=seed)
-        kinds = mixtures(sample, chance) | ({"users": user_queries} if len(user_queries) else {})
-        calibration = calibrate(self._matrix, projection, segments, graph, kinds, rules.recall_target)
-        chosen, reason = _chosen(graph, calibration, rules)
-        return Sealed(projection, tuple(segments), chosen, calibration, self.row_count, reason)
+        """Return what searches the rows of now; see `seal`."""
+        return seal(self._matrix, rules, user_queries)
 
     def adopt(self, sealed: Sealed) -> None:
         """Search by this from now on."""
@@ -334,20 +267,3 @@ class AdaptiveIndex:
     def _adopt_segments(self, segments: Sequence[Segment]) -> None:
         self._segments = list(segments)
         self._foreign = np.concatenate([segment.foreign for segment in segments])
-
-
-def _chosen(graph: Graph | None, calibration: Calibration, rules: BuildRules) -> tuple[Graph | None, str]:
-    """Return the graph, if it is to be searched, and why."""
-    scan_ms, graph_ms = 1e3 * calibration.scan_s, 1e3 * calibration.graph_s
-    if graph is None:
-        if rules.method is SearchMethod.SCAN:
-            return None, f"search_method is scan ({scan_ms:.3f} ms)"
-        return None, f"below graph_min_items {rules.graph_min_rows:,} no graph is built (scan: {scan_ms:.3f} ms)"
-    measured = f"graph {graph_ms:.3f} ms, scan {scan_ms:.3f} ms"
-    if rules.method is SearchMethod.GRAPH:
-        return graph, f"search_method is graph ({measured})"
-    if min(calibration.graph_recall.values()) < rules.recall_target <= min(calibration.scan_recall.values()):
-        return None, f"the graph misses the recall target ({measured})"
-    if graph_ms < scan_ms:
-        return graph, f"the graph costs less ({measured})"
-    return None, f"the scan costs less ({measured})"

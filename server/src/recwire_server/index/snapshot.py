@@ -14,10 +14,11 @@ import hnswlib
 import numpy as np
 
 from recwire_server.index import Labels
-from recwire_server.index.adaptive import AdaptiveIndex, Sealed
+from recwire_server.index.adaptive import AdaptiveIndex
 from recwire_server.index.calibration import Calibration, Step
 from recwire_server.index.graph import Graph
 from recwire_server.index.projection import Projection
+from recwire_server.index.sealed import Sealed
 from recwire_server.index.snapshot_folder import (
     GRAPH,
     KEYS,
