@@ -2,8 +2,8 @@
 
 Read in this order: this module (what an index is), `adaptive` (the serving one), `matrix` (the rows), `exact` (scores
 of rows), `sealed` (what searches the first rows without scoring all), `projection` (short vectors for that), `code`
-(these as bytes, all scanned at a time), `graph` (these in an HNSW graph), `calibration` (how wide to search, and what it
-costs) with `mixture` (queries to measure by), `snapshot` and `snapshot_folder` (all of it on disk).
+(these as bytes, all scanned at a time), `graph` (these in an HNSW graph), `calibration` (how wide to search, and what
+it costs) with `mixture` (queries to measure by), `snapshot` and `snapshot_folder` (all of it on disk).
 
 A `label` is a row number; it never leaves the catalogue.
 """

@@ -21,7 +21,7 @@ TIE = 1e-6
 # A recall measured on some queries is believed less by so many standard errors: others find as much in 14 of 15 cases.
 STANDARD_ERRORS = 1.5
 WIDTHS = (32, 64, 96, 128, 192, 256, 384, 512)
-EF_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+EF_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 # Queries are told apart by length: those that lie between topics are short, and need a wider search.
 LENGTH_CLASSES = 3
 KIND_SHARE = 0.05  # a kind of query belongs to a class if so many of its queries do
