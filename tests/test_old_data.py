@@ -11,6 +11,7 @@ from make_old_data import DATA, described, settings
 from test_crash_loop import check_stopped
 
 from recwire import Client, Event, Item
+from recwire_server.index.snapshot_folder import FOLDER, newest_folder
 from recwire_server.testing import HashEncoder, running_server
 
 FOLDERS = sorted(folder for folder in DATA.glob("directory-*") if folder.is_dir())
@@ -35,6 +36,22 @@ def test_an_older_version_s_directory_serves_on(folder: Path, tmp_path: Path):
         assert client.get_item("new").title == "new"
         for progress in client.check_users():
             assert list(progress.differing_user_ids) == []
+
+
+def test_an_index_of_this_format_is_not_built_anew(tmp_path: Path):
+    """The snapshot in the directory serves, with its graph, from the start."""
+    folder = DATA / "directory-schema-2-index-3"
+    expected = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
+    data_dir = shutil.copytree(folder, tmp_path / "data")
+    saved = newest_folder(data_dir / FOLDER)
+    assert saved is not None
+    with (
+        running_server(settings(data_dir, expected["settings"]), HashEncoder(expected["dim"])) as address,
+        Client(address) as client,
+    ):
+        info = client.get_server_info()
+        assert saved.name == f"generation-{info.index_generation}"
+        assert info.index.method == "graph"
 
 
 def differences(now: Any, then: Any, place: str) -> Iterator[str]:
