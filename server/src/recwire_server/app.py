@@ -201,7 +201,7 @@ def _collect_garbage_seldom() -> None:
     """Let the garbage collector look at what is made from now on, and seldom.
 
     What calls leave behind are users' events, which stay; hardly anything is garbage in cycles. Python's own thresholds
-    take a tenth of an update's CPU, and pauses that grow with what is in memory.
+    take 7 % of an update's CPU, and make pauses that grow with what is in memory.
     """
     gc.collect()
     gc.freeze()

@@ -49,7 +49,7 @@ class KeyedLocks:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """The block in which a lock is held. contextlib's cost six times as much, 5 us, and every update has two."""
+    """The block in which a lock is held; by contextlib it takes 2.6 us instead of 1, and every update has two."""
 
     locks: KeyedLocks
     name: str

@@ -24,8 +24,8 @@ T = TypeVar("T")
 # larger group only makes the first wait for the last.
 MAX_GROUP_SIZE = 64
 # A group is filled for so many turns of the event loop after its first write, and no longer than this: calls on their
-# way join it, and a write that is alone waits for some 20 us. On a busy core groups of 3 become ones of 15, and a write
-# costs 50 us of CPU less.
+# way join it, and a write that is alone waits for some 20 us. With 64 calls in flight on one core groups of 4 become
+# ones of 8, and an update takes 15 % less CPU.
 FILL_TURNS = 8
 MAX_FILL_S = 0.005
 
