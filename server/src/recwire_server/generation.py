@@ -102,6 +102,7 @@ class Generation:
             raise ValueError(f"{len(items) - len(vectors)} items come without their vectors")
         labels = self.index.add(self.space.map(np.stack(vectors))).tolist()
         self._reach(labels[-1] + 1)
+        self._fill_columns(labels, items)
         for label, item in zip(labels, items, strict=True):
             self._item_ids.append(item.item_id)
             self._enter(label, item)
@@ -119,10 +120,10 @@ class Generation:
             else:
                 found[label] = item
         self._reach(len(keys))
-        for label in range(len(keys)):
-            self._item_ids.append(keys[label][0])
-            if label in found:
-                self._enter(label, found[label])
+        self._fill_columns(list(found), list(found.values()))
+        self._item_ids.extend(item_id for item_id, _ in keys)
+        for label in sorted(found):
+            self._enter(label, found[label])
         gone = [label for label in range(len(keys)) if label not in found]
         self.index.remove(gone)
         self.removed_count += len(gone)
@@ -179,13 +180,20 @@ class Generation:
             self._remove(label)
             return
         self._deleted.discard(item_id)
-        self._numbers[label] = self._item_numbers[item_id]
-        self._publish_times_ns[label] = SINCE_EVER if item.publish_time_ns is None else item.publish_time_ns
-        self._expire_times_ns[label] = FOR_EVER if item.expire_time_ns is None else item.expire_time_ns
-        self._any_times |= item.publish_time_ns is not None or item.expire_time_ns is not None
-        self._new_times_ns[label] = item.write_time_ns if item.publish_time_ns is None else item.publish_time_ns
         self.attributes.add(label, item.attributes)
         self.live_labels.add(label)
+
+    def _fill_columns(self, labels: Sequence[int], items: Sequence[ItemVector]) -> None:
+        """Have the numbers and times of items at their labels."""
+        rows = np.asarray(labels, np.int64)
+        self._numbers.rows[rows] = self._item_numbers.of([item.item_id for item in items])
+        published = [SINCE_EVER if item.publish_time_ns is None else item.publish_time_ns for item in items]
+        expiring = [FOR_EVER if item.expire_time_ns is None else item.expire_time_ns for item in items]
+        new = [item.write_time_ns if item.publish_time_ns is None else item.publish_time_ns for item in items]
+        self._publish_times_ns.rows[rows] = published
+        self._expire_times_ns.rows[rows] = expiring
+        self._new_times_ns.rows[rows] = new
+        self._any_times |= any(time > SINCE_EVER for time in published) or any(time < FOR_EVER for time in expiring)
 
     def _remove(self, label: int) -> None:
         self.index.remove([label])
