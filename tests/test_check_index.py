@@ -147,6 +147,12 @@ def test_a_row_that_is_not_the_databases_is_damage(
     assert_told(data_dir, told)
 
 
+def test_a_vector_that_is_not_the_databases_is_damage(data_dir: Path):
+    """Each row is what the table's vector makes, in the generation's vector space."""
+    run_sql(data_dir, "UPDATE items SET vector = (SELECT vector FROM items WHERE item_id = 'i9') WHERE item_id = 'i6'")
+    assert_told(data_dir, "item 'i6' has another vector in it than in the table")
+
+
 def test_a_generation_that_nobody_numbered_is_damage(data_dir: Path):
     """More than one ahead of the database: it is another directory's."""
     rewrite(data_dir, list, later=2)

@@ -76,7 +76,11 @@ class Generation:
     def vector(self, item_id: str) -> Vector | None:
         """Return the (dim,) vector as it serves, of a deleted item its last; None for an unknown one."""
         label = self._labels.get(item_id)
-        return None if label is None else self.index.vectors([label])[0]
+        return None if label is None else self.index.vector(label)
+
+    def has_vector(self, item_id: str) -> bool:
+        """Return whether the item is, or was, in the catalogue."""
+        return item_id in self._labels
 
     @property
     def memory_bytes(self) -> int:

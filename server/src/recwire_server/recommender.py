@@ -206,7 +206,7 @@ class Recommender:
         """Return the items of these events that are not in the catalogue yet, each once, in order."""
         generation = self._catalogue.generation
         item_ids = dict.fromkeys(event.item_id for event in events if event.item_id is not None)
-        return [item_id for item_id in item_ids if generation.vector(item_id) is None]
+        return [item_id for item_id in item_ids if not generation.has_vector(item_id)]
 
     async def _with_items(self, recommendations: Sequence[Recommendation]) -> list[Recommendation]:
         items = await self._catalogue.items([recommendation.item_id for recommendation in recommendations])

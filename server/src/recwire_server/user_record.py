@@ -97,7 +97,7 @@ class UserRecords:
         return len(erased)
 
     def _stored_event(self, event: Event) -> StoredEvent:
-        is_pending = event.item_id is not None and self._catalogue.generation.vector(event.item_id) is None
+        is_pending = event.item_id is not None and not self._catalogue.generation.has_vector(event.item_id)
         return StoredEvent(event, self._users.rules.weight(event), is_pending)
 
 

@@ -123,6 +123,10 @@ class AdaptiveIndex:
     def vectors(self, labels: Labels | Sequence[int]) -> Vectors:
         return self._matrix.take(labels)
 
+    def vector(self, label: int) -> Vector:
+        """Return one row (dim,), not to be changed."""
+        return self._matrix.row(label)
+
     def live_labels(self) -> Labels:
         return self._matrix.live_labels()
 

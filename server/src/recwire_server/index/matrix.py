@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from recwire_server.column import Column
 from recwire_server.index import Labels
-from recwire_server.vector import Vectors
+from recwire_server.vector import Vector, Vectors
 
 FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a row
 PIECE_ROWS = 16_384  # of a pass over all rows: what is computed of so many at a time takes some megabytes
@@ -83,6 +83,12 @@ class Matrix:
         self._live.rows[rows] = False
         self._live_count -= len(rows)
         return rows
+
+    def row(self, label: int) -> Vector:
+        """Return one row (dim,), not to be changed."""
+        place = label - self.mapped_count
+        row: Vector = self._recent[place] if place >= 0 else self._mapped[label]
+        return row
 
     def take(self, labels: Sequence[int] | Labels) -> Vectors:
         """Return (count, dim) rows."""
