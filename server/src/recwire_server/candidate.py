@@ -23,6 +23,8 @@ from recwire_server.vector import Query
 EXCLUDED_OVERFETCH = 3
 # A search is asked for this many times what would do if those that pass were spread evenly.
 FILTER_OVERFETCH = 1.5
+# CPU seconds that it takes to tell which items may come back, for each of the catalogue, and for each excluded one.
+ITEM_MASK_S, EXCLUDED_MASK_S = 1e-8, 4e-7
 # Where more counts than the inner product, so many times the limit are fetched by each at first.
 THRESHOLD_WIDTH = 10
 
@@ -145,7 +147,8 @@ def ranked(generation: Generation, matches: Matches) -> list[Candidate]:
 def _cost_of_those_that_pass_s(generation: Generation, eligibility: Eligibility) -> float:
     """Return the CPU seconds that it takes to search only those that may come back."""
     count = len(generation) if eligibility.passing is None else len(eligibility.passing)
-    return min(generation.index.best_of_cost_s(count), generation.index.among_cost_s())
+    mask_s = ITEM_MASK_S * len(generation) + EXCLUDED_MASK_S * len(eligibility.excluded_item_ids)
+    return mask_s + min(generation.index.best_of_cost_s(count), generation.index.among_cost_s())
 
 
 def _by_search(generation: Generation, query: Query, k: int, eligibility: Eligibility) -> Matches | None:
@@ -161,9 +164,10 @@ def _by_search(generation: Generation, query: Query, k: int, eligibility: Eligib
         width = ceil(wanted / share)
         if width > item_count or generation.index.search_cost_s(width) > most_s:
             break
-        matches = _eligible(generation, generation.index.search(query, width), eligibility)
-        if len(matches.labels) >= k:
-            return matches
+        near = generation.index.near(query, width)
+        may_come = near[_may_come(generation, near, eligibility)]
+        if len(may_come) * width >= k * len(near):  # there are more of them than asked for: so many are in their share
+            return generation.index.best_of(may_come, query, k)
         wanted *= 4  # few searches, before the others
     return None
 
@@ -191,15 +195,21 @@ def _by_threshold(
 
 
 def _eligible(generation: Generation, matches: Matches, eligibility: Eligibility) -> Matches:
-    mask = generation.published(matches.labels, eligibility.now_ns)
+    mask = _may_come(generation, matches.labels, eligibility)
+    return Matches(matches.labels[mask], matches.scores[mask])
+
+
+def _may_come(generation: Generation, labels: Labels, eligibility: Eligibility) -> NDArray[np.bool_]:
+    """Return (count,) which of the labels may come back."""
+    mask = generation.published(labels, eligibility.now_ns)
     if eligibility.passing is not None:
         passing = eligibility.passing
-        mask &= np.fromiter((label in passing for label in matches.labels.tolist()), np.bool_, len(mask))
+        mask &= np.fromiter((label in passing for label in labels.tolist()), np.bool_, len(mask))
     if eligibility.excluded_item_ids:
         excluded = eligibility.excluded_item_ids
-        item_ids = map(generation.item_id, matches.labels.tolist())
+        item_ids = map(generation.item_id, labels.tolist())
         mask &= np.fromiter((item_id not in excluded for item_id in item_ids), np.bool_, len(mask))
-    return Matches(matches.labels[mask], matches.scores[mask])
+    return mask
 
 
 def _array(labels: BitMap) -> Labels:

@@ -133,6 +133,12 @@ class AdaptiveIndex:
     def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
         if exact or self._sealed is None or k == 0:
             return self._search_all(query, k)
+        return self.best_of(self.near(query, k), query, k)
+
+    def near(self, query: Query, k: int) -> Labels:
+        """Return the labels of rows, not removed, each once, among which the k nearest are; in no order, unscored."""
+        if self._sealed is None:
+            return exact.scan(self._matrix, query, 0, k)
         short_query = self._sealed.projection.map_query(query)
         width = self._width(k)
         found, first_coded = self._search_graph(query, short_query, width)
@@ -140,8 +146,8 @@ class AdaptiveIndex:
         if segments:
             coded = code.nearest(segments, CodedQuery(short_query), width, self._bias.rows)
             found = np.concatenate([found, coded])
-        found = np.concatenate([found, self._newest(query, k)])
-        return self._best_of_found(found, self._bias.rows, query, k)
+        found = np.concatenate([found, exact.scan(self._matrix, query, self._coded_count, k)])
+        return self._with_foreign(found, self._bias.rows)
 
     def search_among(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         if self._sealed is None or k == 0:
@@ -152,7 +158,7 @@ class AdaptiveIndex:
         bias[coded] = 0 if extra is None else extra[coded]
         coded_query = CodedQuery(self._sealed.projection.map_query(query))
         found = code.nearest(self._segments, coded_query, self._width(k), bias)
-        return self._best_of_found(np.concatenate([found, rest]), bias, query, k, extra)
+        return self.best_of(self._with_foreign(np.concatenate([found, rest]), bias), query, k, extra)
 
     def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         return exact.best_of(self._matrix, labels, query, k, extra)
@@ -258,15 +264,11 @@ class AdaptiveIndex:
         found = graph.nearest(short_query, width, ef_search)
         return (nothing, 0) if found is None else (found, graph.row_count)
 
-    def _newest(self, query: Query, k: int) -> Labels:
-        """Return those of the rows without codes that may be among the nearest."""
-        return exact.scan(self._matrix, query, self._coded_count, k)
-
-    def _best_of_found(self, found: Labels, bias: Bias, query: Query, k: int, extra: Scores | None = None) -> Matches:
-        """Return the best of what was found, and of the foreign rows that the bias lets in."""
-        if len(self._foreign):
-            found = np.union1d(found, self._foreign[bias[self._foreign] > -np.inf])
-        return exact.best_of(self._matrix, found, query, k, extra)
+    def _with_foreign(self, found: Labels, bias: Bias) -> Labels:
+        """Return what was found, and the foreign rows that the bias lets in."""
+        if not len(self._foreign):
+            return found
+        return np.union1d(found, self._foreign[bias[self._foreign] > -np.inf])
 
     def _adopt_segments(self, segments: Sequence[Segment]) -> None:
         self._segments = list(segments)
