@@ -44,9 +44,10 @@ def main(
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    stamp = environment()  # of what is measured, not of what is there once it has been
     results = {name: BENCHMARKS[name].run(quick) for name in names}
     json_file.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write_text(json.dumps({"environment": environment(), "results": results}, indent=1) + "\n")
+    json_file.write_text(json.dumps({"environment": stamp, "results": results}, indent=1) + "\n")
     for name, result in results.items():
         Console().print(BENCHMARKS[name].table(result))
 

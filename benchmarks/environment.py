@@ -15,7 +15,7 @@ def environment() -> dict[str, object]:
     """Return the stamp, ready for JSON."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": ["python", "-m", "benchmarks", *sys.argv[1:]],
+        "command": ["python", "-m", "benchmarks", *map(_without_folder, sys.argv[1:])],
         "commit": _git("rev-parse", "HEAD"),
         "changed_since_commit": bool(_git("status", "--porcelain")),
         "processor": _processor(),
@@ -24,6 +24,11 @@ def environment() -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
     }
+
+
+def _without_folder(argument: str) -> str:
+    """Return an argument as it is, an absolute path without its folders: where a machine keeps files tells nothing."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def _git(*arguments: str) -> str:
