@@ -8,13 +8,13 @@
  "files": {"recwire.sqlite3": {"size_bytes": 57344, "sha256": "..."}, ...}}
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from recwire_server.backup import BackupError
+from recwire_server.checksum import file_sha256
 from recwire_server.store.database import BACKUP_FILE
 from recwire_server.store.stopped import Content
 
@@ -59,7 +59,7 @@ def is_backup(folder: Path) -> bool:
 def describe_files(folder: Path) -> dict[str, SavedFile]:
     """Return the files in a folder, and in the folders in it, by their paths."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): SavedFile(path.stat().st_size, _file_sha256(path)) for path in paths}
+    return {path.relative_to(folder).as_posix(): SavedFile(path.stat().st_size, file_sha256(path)) for path in paths}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -94,14 +94,9 @@ def _fault(path: Path, file: SavedFile) -> str:
         return "it is missing"
     if (size := path.stat().st_size) != file.size_bytes:
         return f"it has {size:,} bytes, but had {file.size_bytes:,}"
-    return "" if _file_sha256(path) == file.sha256 else "it is not what was saved: its SHA-256 is another"
+    return "" if file_sha256(path) == file.sha256 else "it is not what was saved: its SHA-256 is another"
 
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

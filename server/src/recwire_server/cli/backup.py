@@ -1,13 +1,14 @@
 """recwire-server backup: a data directory into a folder."""
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from recwire_server.backup import BackupError
 from recwire_server.backup.manifest import Manifest
 from recwire_server.backup.save import save_backup
+from recwire_server.cli.leave import leave
 from recwire_server.cli.progress import StepProgress
 from recwire_server.store import DataDirectoryError
 
@@ -29,12 +30,12 @@ def backup(
     Exit status: 0 saved, 1 not saved, 2 usage.
     """
     if not data_dir.is_dir():
-        _leave(f"--data-dir {data_dir} is no directory", 2)
+        leave(f"--data-dir {data_dir} is no directory", 2)
     try:
         with StepProgress() as progress:
             manifest = save_backup(data_dir, out, progress.begin)
     except (BackupError, DataDirectoryError) as error:
-        _leave(str(error), 1)
+        leave(str(error))
     typer.echo(f"{out} has {told(manifest)}")
 
 
@@ -49,8 +50,3 @@ def told(manifest: Manifest) -> str:
         f" revision {content.event_revision}\n"
         f"index snapshot: {index}"
     )
-
-
-def _leave(message: str, status: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(status)

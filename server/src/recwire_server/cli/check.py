@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +12,7 @@ from recwire import Client, RecwireError, UnavailableError
 from recwire_server.backup import BackupError
 from recwire_server.check import CheckedDirectory
 from recwire_server.check.directory import check_directory
+from recwire_server.cli.leave import leave
 from recwire_server.cli.progress import StepProgress
 from recwire_server.store import DataDirectoryError
 from recwire_server.store.stopped import DirectoryInUseError
@@ -49,7 +50,7 @@ def check(
     2 usage.
     """
     if (data_dir is None) == (to is None):
-        _leave("give exactly one of --data-dir DIR (no server runs on it) and --to HOST:PORT (a running server)", 2)
+        leave("give exactly one of --data-dir DIR (no server runs on it) and --to HOST:PORT (a running server)", 2)
     if to is not None:
         _check_live(to)
     elif data_dir is not None:
@@ -58,16 +59,16 @@ def check(
 
 def _check_stopped(data_dir: Path) -> None:
     if not data_dir.is_dir():
-        _leave(f"--data-dir {data_dir} is no directory", 2)
+        leave(f"--data-dir {data_dir} is no directory", 2)
     try:
         with StepProgress() as progress:
             checked = check_directory(data_dir, progress.begin)
     except DirectoryInUseError as error:
-        _leave(f"{error}: check that server with --to HOST:PORT, or stop it first", 1)
+        leave(f"{error}: check that server with --to HOST:PORT, or stop it first")
     except (DataDirectoryError, BackupError) as error:
-        _leave(str(error), 1)
+        leave(str(error))
     except OSError as error:
-        _leave(f"{data_dir} cannot be read: {error}", 1)
+        leave(f"{data_dir} cannot be read: {error}")
     if meta := checked.meta:
         revision = int(meta["catalog_revision"])
         typer.echo(f"{meta['model_name']}, {meta['dim']} dimensions, catalogue revision {revision:,}")
@@ -96,9 +97,9 @@ def _check_live(address: str) -> None:
                 checked_count = answer.checked_count
                 differing += answer.differing_user_ids
     except UnavailableError as error:
-        _leave(f"nothing takes calls at {address}: is a server running there? ({error})", 1)
+        leave(f"nothing takes calls at {address}: is a server running there? ({error})")
     except RecwireError as error:
-        _leave(str(error), 1)
+        leave(str(error))
     _say([f"user {user_id!r}: the live state is not what the stored events make" for user_id in differing])
     outcome = f"{len(differing):,} differ from" if differing else "each is, to the last bit,"
     typer.echo(f"{checked_count:,} users checked: {outcome} what the stored events make")
@@ -110,8 +111,3 @@ def _say(problems: Sequence[str]) -> None:
         typer.echo(problem)
     if len(problems) > SHOWN_PROBLEMS:
         typer.echo(f"and {len(problems) - SHOWN_PROBLEMS:,} more")
-
-
-def _leave(message: str, status: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(status)

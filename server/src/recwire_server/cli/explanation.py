@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from recwire import Client, Item, NotFoundError, RecwireError, SeenPolicy, Strat
 from recwire.v1.event_pb2 import EventType
 from recwire.v1.recommendation_pb2 import Recommendation
 from recwire.v1.user_service_pb2 import StoredEvent
+from recwire_server.cli.leave import leave
 
 MAX_RANK = 1_000  # the contract's greatest limit
 DID = {
@@ -80,7 +81,7 @@ def explain(
         now = _ask(client, user_id, item, ())
         events = _events(client, user_id, {*ignored, *(share.event_id for share in now.shares)} - {""})
         if unknown := [event_id for event_id in ignored if event_id not in events]:
-            _leave(f"user {user_id!r} has no event {unknown[0]!r}")
+            leave(f"user {user_id!r} has no event {unknown[0]!r}")
         without = _ask(client, user_id, item, ignored) if ignored else None
         titles = _titles(client, {item_id: item.title}, events.values())
         for line in _head(client, user_id, item, now, without):
@@ -124,7 +125,7 @@ def _ask(client: Client, user_id: str, item: Item, ignored: Collection[str]) -> 
         ignore_event_ids=ignore,
     )
     if not answer.recommendations:
-        _leave(_why_not(item))
+        leave(_why_not(item))
     one = answer.recommendations[0]
     shown = [SeenPolicy.SEEN_POLICY_EXCLUDE, SeenPolicy.SEEN_POLICY_INCLUDE]
     is_seen = not client.recommend(user_id, item_ids=[item.item_id], limit=1, ignore_event_ids=ignore).recommendations
@@ -143,7 +144,7 @@ def _item(client: Client, item_id: str) -> Item:
     try:
         return client.get_item(item_id)
     except NotFoundError:
-        _leave(f"item {item_id!r} is not in the catalogue")
+        leave(f"item {item_id!r} is not in the catalogue")
 
 
 def _why_not(item: Item) -> str:
@@ -258,11 +259,6 @@ def _one_line_errors(address: str) -> Iterator[None]:
     try:
         yield
     except UnavailableError as error:
-        _leave(f"nothing takes calls at {address}: name a running server with --to HOST:PORT ({error})")
+        leave(f"nothing takes calls at {address}: name a running server with --to HOST:PORT ({error})")
     except RecwireError as error:
-        _leave(str(error))
-
-
-def _leave(message: str) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(1)
+        leave(str(error))

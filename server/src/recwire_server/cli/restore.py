@@ -1,13 +1,14 @@
 """recwire-server restore: a data directory out of a backup."""
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from recwire_server.backup import BackupError
 from recwire_server.backup.restore import restore_backup
 from recwire_server.cli.backup import told
+from recwire_server.cli.leave import leave
 from recwire_server.cli.progress import StepProgress
 from recwire_server.store import DataDirectoryError
 
@@ -24,15 +25,10 @@ def restore(
     Exit status: 0 restored, 1 not restored, 2 usage.
     """
     if not backup.is_dir():
-        _leave(f"{backup} is no directory", 2)
+        leave(f"{backup} is no directory", 2)
     try:
         with StepProgress() as progress:
             manifest = restore_backup(backup, data_dir, progress.begin)
     except (BackupError, DataDirectoryError) as error:
-        _leave(str(error), 1)
+        leave(str(error))
     typer.echo(f"{data_dir} has {told(manifest)}")
-
-
-def _leave(message: str, status: int) -> NoReturn:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(status)

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recwire_server.checksum import file_sha256
+
 logger = logging.getLogger(__name__)
 
 FOLDER = "index"  # in a data directory
@@ -79,7 +81,7 @@ def remove_others(directory: Path, generation: int) -> None:
 
 def write_header(folder: Path, fields: Mapping[str, Any]) -> None:
     """Write a folder's header, once its other files are written; with their hashes, and one of its own."""
-    files = {path.name: _file_sha256(path) for path in sorted(folder.iterdir())}
+    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     second = json.dumps({**fields, "files": files})
     first = json.dumps({"format": FORMAT, "sha256": _sha256(second)})
     (folder / HEADER).write_text(f"{first}\n{second}\n", encoding="utf-8")
@@ -97,7 +99,7 @@ def read_content(folder: Path | None) -> SnapshotContent | None:
         if fields is None:
             return None
         for name, sha256 in fields["files"].items():
-            if _file_sha256(folder / name) != sha256:
+            if file_sha256(folder / name) != sha256:
                 raise ValueError(f"{name} does not match its hash")
         keys = json.loads((folder / KEYS).read_text(encoding="utf-8"))
         if len(keys) != fields["row_count"]:
@@ -141,8 +143,3 @@ def _header(path: Path) -> dict[str, Any] | None:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

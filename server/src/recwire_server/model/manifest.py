@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from recwire_server.checksum import file_sha256
 from recwire_server.encoder import ModelFolderError
 
 FORMAT_VERSION = 2
@@ -172,12 +173,6 @@ def digest_files(folder: Path) -> dict[str, FileDigest]:
     """Return the digests of the folder's model, its weights if they are apart, and tokenizer, by file name."""
     paths = (folder / MODEL_FILE, folder / WEIGHTS_FILE, folder / TOKENIZER_FILE)
     return {path.name: FileDigest(path.stat().st_size, file_sha256(path)) for path in paths if path.is_file()}
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of the file's bytes in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_json(fields: dict[str, Any]) -> Manifest:

