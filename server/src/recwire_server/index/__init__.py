@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recwire_server.vector import Query, Vectors
+from recwire_server.vector import Query, Vector, Vectors
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float64]
@@ -39,11 +39,18 @@ class Index(Protocol):
     def __len__(self) -> int:
         """Return how many rows are not removed."""
 
+    @property
+    def row_count(self) -> int:
+        """Rows ever added, removed ones too."""
+
     def add(self, vectors: Vectors) -> Labels:
         """Add (count, dim) float32 rows; return their labels, consecutive and never used again."""
 
     def remove(self, labels: Sequence[int]) -> None:
         """Keep these rows out of every later search. Their vectors stay readable."""
+
+    def vector(self, label: int) -> Vector:
+        """Return one row (dim,), a removed one too; not to be changed."""
 
     def vectors(self, labels: Labels | Sequence[int]) -> Vectors:
         """Return (count, dim) rows, removed ones too."""
@@ -55,6 +62,9 @@ class Index(Protocol):
         """Return the k rows nearest to query (dim,), fewer if there are not so many. With `exact` every row is
         scored."""
 
+    def near(self, query: Query, k: int) -> Labels:
+        """Return the labels of rows, not removed, each once, among which the k nearest are; in no order, unscored."""
+
     def search_among(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         """Return the k best of these rows, each given once, not removed.
 
@@ -63,3 +73,12 @@ class Index(Protocol):
 
     def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         """Return what `search_among` returns, by scoring each of the rows."""
+
+    def search_cost_s(self, k: int) -> float:
+        """Return the CPU seconds that `search` takes, about; infinity where it scores all rows."""
+
+    def among_cost_s(self) -> float:
+        """Return the CPU seconds that `search_among` takes, about; infinity where it scores all the rows."""
+
+    def best_of_cost_s(self, row_count: int) -> float:
+        """Return the CPU seconds that `best_of` takes for so many rows, about."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from recwire_server.column import Column
-from recwire_server.index import Labels, Matches, Scores, code, exact
+from recwire_server.index import Index, Labels, Matches, Scores, code, exact
 from recwire_server.index.calibration import K, least_true_scores
 from recwire_server.index.code import Bias, CodedQuery, Segment
 from recwire_server.index.matrix import Matrix
@@ -26,7 +26,7 @@ class Method(StrEnum):
     GRAPH = "graph"  # an HNSW graph is walked, and the best rows of what it finds are scored
 
 
-class AdaptiveIndex:
+class AdaptiveIndex(Index):
     """An `Index` whose first rows are sealed: short vectors of them are searched, and what is near by these is scored
     exactly. Rows since are searched by codes of their own once they are many (`code_tail`), and until then scored.
 
@@ -46,7 +46,6 @@ class AdaptiveIndex:
 
     @property
     def row_count(self) -> int:
-        """Rows ever added, removed ones too."""
         return self._matrix.row_count
 
     @property
@@ -124,7 +123,6 @@ class AdaptiveIndex:
         return self._matrix.take(labels)
 
     def vector(self, label: int) -> Vector:
-        """Return one row (dim,), not to be changed."""
         return self._matrix.row(label)
 
     def live_labels(self) -> Labels:
@@ -136,7 +134,6 @@ class AdaptiveIndex:
         return self.best_of(self.near(query, k), query, k)
 
     def near(self, query: Query, k: int) -> Labels:
-        """Return the labels of rows, not removed, each once, among which the k nearest are; in no order, unscored."""
         if self._sealed is None:
             return exact.scan(self._matrix, query, 0, k)
         short_query = self._sealed.projection.map_query(query)
@@ -164,7 +161,6 @@ class AdaptiveIndex:
         return exact.best_of(self._matrix, labels, query, k, extra)
 
     def search_cost_s(self, k: int) -> float:
-        """Return the CPU seconds that `search` takes, about; infinity where it scores all rows."""
         if self._sealed is None:
             return float("inf")
         wider = self._width(k) / self._sealed.calibration.width
@@ -173,14 +169,12 @@ class AdaptiveIndex:
         return self._sealed.search_s * wider
 
     def among_cost_s(self) -> float:
-        """Return the CPU seconds that `search_among` takes, about; infinity where it scores all the rows."""
         if self._sealed is None:
             return float("inf")
         calibration = self._sealed.calibration
         return calibration.scan_s * self.row_count / self._sealed.row_count + calibration.width * calibration.row_s
 
     def best_of_cost_s(self, row_count: int) -> float:
-        """Return the CPU seconds that `best_of` takes for so many rows, about."""
         return row_count * (self._sealed.calibration.row_s if self._sealed else 0.0)
 
     def codes(self, projection: Projection, row_count: int) -> list[Segment]:

@@ -26,7 +26,7 @@ EF_LADDER = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 307
 LENGTH_CLASSES = 3
 KIND_SHARE = 0.05  # a kind of query belongs to a class if so many of its queries do
 
-Found = Callable[[Vector], Labels]
+Find = Callable[[Vector], Labels]
 """Returns what a search of the short vectors finds for a short query."""
 
 
@@ -43,8 +43,8 @@ class Calibration:
     """How the index is searched, and what was measured of it.
 
     width: rows that the short vectors are asked for, where ten are wanted. steps: by length, ascending; none without a
-    graph. recall: of the kind of query that has the least; scan_recall, graph_recall: by kind. scan_s, graph_s: CPU
-    seconds of a search by codes, and by the graph; row_s: of scoring one more row exactly.
+    graph. scan_recall, graph_recall: by kind of query. scan_s, graph_s: CPU seconds of a search by codes, and by the
+    graph; row_s: of scoring one more row exactly.
     """
 
     width: int
@@ -85,33 +85,24 @@ def calibrate(
     queries = {name: _Queries(matrix, projection, vectors) for name, vectors in kinds.items()}
     bias: Bias = np.where(matrix.live(slice(0, matrix.row_count)), 0, -np.inf).astype(np.float32)
 
-    def scan(width: int) -> dict[str, _Measured]:
-        def find(query: Vector) -> Labels:
-            return code.nearest(segments, CodedQuery(query), width, bias)
-
-        return {name: one.measure(find) for name, one in queries.items()}
+    def scan(width: int) -> Find:
+        return lambda query: code.nearest(segments, CodedQuery(query), width, bias)
 
     # The graph loses some of what the short vectors find: they must lose less than the target allows.
     wanted = (1 + recall_target) / 2 if graph else recall_target
-    width, scans = _least(WIDTHS, scan, wanted)
-    row_s = _row_cost(matrix)
-    scan_s = float(np.mean([one.cpu_s for one in scans.values()]))
-    scan_recall = {name: one.recall for name, one in scans.items()}
+    width = max(_least(WIDTHS, one, scan, wanted) for one in queries.values())
+    scans = {name: one.measure(scan(width)) for name, one in queries.items()}
+    calibration = Calibration(width, scan_recall=_recalls(scans), scan_s=_mean_cost(scans), row_s=_row_cost(matrix))
     if graph is None:
-        return Calibration(width, (), scan_recall, {}, scan_s, 0.0, row_s)
-    efs: dict[str, int] = {}
-    found: dict[str, _Measured] = {}
-    for name, one in queries.items():
+        return calibration
 
-        def walk(ef_search: int, one: _Queries = one) -> dict[str, _Measured]:
-            return {"": one.measure(_graph_search(graph, width, ef_search))}
+    def walk(ef_search: int) -> Find:
+        return _graph_search(graph, width, ef_search)
 
-        efs[name], measured = _least(EF_LADDER, walk, recall_target)
-        found[name] = measured[""]
-    graph_recall = {name: one.recall for name, one in found.items()}
-    graph_s = float(np.mean([one.cpu_s for one in found.values()]))
+    efs = {name: _least(EF_LADDER, one, walk, recall_target) for name, one in queries.items()}
+    walks = {name: one.measure(walk(efs[name])) for name, one in queries.items()}
     steps = _steps({name: one.lengths for name, one in queries.items()}, efs)
-    return Calibration(width, steps, scan_recall, graph_recall, scan_s, graph_s, row_s)
+    return replace(calibration, steps=steps, graph_recall=_recalls(walks), graph_s=_mean_cost(walks))
 
 
 @dataclass(frozen=True)
@@ -134,7 +125,7 @@ class _Queries:
         self._k = min(K, len(matrix))
         self._least = least_true_scores(matrix, vectors, self._k, matrix.row_count)
 
-    def measure(self, find: Found) -> _Measured:
+    def measure(self, find: Find) -> _Measured:
         """Return the recall, and the mean CPU time. A row as near as the true tenth is as good as it: of a hundred
         items with one text, any ten are found."""
         begin_s = time.thread_time()
@@ -161,22 +152,24 @@ def least_true_scores(matrix: Matrix, queries: Vectors, k: int, row_count: int) 
     return (kth - TIE * np.maximum(1, np.abs(kth))).astype(np.float32)
 
 
-def _least(
-    ladder: Sequence[int], measure: Callable[[int], dict[str, _Measured]], target: float
-) -> tuple[int, dict[str, _Measured]]:
-    """Return the first of the ladder with which all recalls reach the target, or the last, and what was measured."""
-    for value in ladder:
-        measured = measure(value)
-        if min(one.least_recall for one in measured.values()) >= target:
-            break
-    return value, measured
+def _least(ladder: Sequence[int], queries: _Queries, search: Callable[[int], Find], target: float) -> int:
+    """Return the first of the ladder with which the recall reaches the target, or the last."""
+    return next((one for one in ladder if queries.measure(search(one)).least_recall >= target), ladder[-1])
+
+
+def _recalls(measured: Mapping[str, _Measured]) -> dict[str, float]:
+    return {name: one.recall for name, one in measured.items()}
+
+
+def _mean_cost(measured: Mapping[str, _Measured]) -> float:
+    return float(np.mean([one.cpu_s for one in measured.values()]))
 
 
 def _next(ladder: Sequence[int], value: int) -> int:
     return next((one for one in ladder if one > value), value)
 
 
-def _graph_search(graph: Graph, width: int, ef_search: int) -> Found:
+def _graph_search(graph: Graph, width: int, ef_search: int) -> Find:
     def find(query: Vector) -> Labels:
         found = graph.nearest(query, min(width, len(graph.labels)), ef_search)
         return np.zeros(0, np.int64) if found is None else found
