@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks.measurement import Contender, measure
-from benchmarks.served import Served, served
+from benchmarks.served import Served, served, settled
 from benchmarks.table import calls_table
 from recwire import (
     AttributeValue,
@@ -70,8 +70,7 @@ def run(quick: bool) -> Result:
         topics = np.random.default_rng(SEED).integers(TOPICS, size=item_count)
         for _ in client.import_items(_items(topics, client.get_server_info().dimension)):
             pass
-        while client.get_server_info().index.is_rebuilding:
-            client.recommend("nobody", limit=1)
+        settled(client)
         _record_events(client, topics)
         info = client.get_server_info()
         measured = measure(_contenders(client, server), ROUNDS, CALLS // 4 if quick else CALLS, WARM_UP_CALLS)

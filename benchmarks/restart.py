@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 import numpy as np
 from rich.table import Table
 
-from benchmarks.served import served
+from benchmarks.served import served, settled
 from recwire import Client, Event, Item, UserUpdate, to_bytes
 
 SEED = 7
@@ -87,15 +87,13 @@ def table(result: Result) -> Table:
 
 
 def _fill(client: Client, item_count: int, user_count: int) -> str:
-    """Import items and events, and wait for the graph; return the model's name."""
+    """Import items and events, and wait for the index; return the model's name."""
     info = client.get_server_info()
     for _ in client.import_items(_items(item_count, info.dimension)):
         pass
     for _ in client.update_user_stream(_updates(item_count, user_count)):
         pass
-    while (index := client.get_server_info().index).is_rebuilding or index.method == "exact":
-        client.recommend("nobody", limit=1)
-        time.sleep(0.5)
+    settled(client)
     return info.model.name
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from recwire import Client
+from recwire.v1.admin_service_pb2 import GetServerInfoResponse
 from recwire_server.config import load_settings
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.cache import find_default_model
@@ -57,6 +59,14 @@ def served(data_dir: Path, *flags: str, log: Path | None = None) -> Iterator[Ser
             yield Served(line.split()[-1], psutil.Process(process.pid))
         finally:
             process.terminate()
+
+
+def settled(client: Client) -> GetServerInfoResponse:
+    """Return the server's state once no index is being built; one that a write makes due is, once that is
+    acknowledged."""
+    while (info := client.get_server_info()).index.is_rebuilding:
+        client.recommend("nobody", limit=1)
+    return info
 
 
 def default_encoder() -> OnnxEncoder:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from rich.table import Table
 
-from benchmarks.served import served
+from benchmarks.served import served, settled
 from recwire import AsyncClient, Client, Event, Item, SeenPolicy, to_bytes
 
 SEED = 7
@@ -76,7 +76,7 @@ def stress(address: str, size: Size) -> Result:
     with Client(address, timeout_s=60) as client:
         vectors = catalogue(size.items, client.get_server_info().dimension)
         _fill(client, vectors)
-        before = _settled(client)
+        before = settled(client)
         quiet_s, busy_s = QUIET_SHARE * size.duration_s, (1 - QUIET_SHARE) * size.duration_s
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
             quiet = processes.submit(read, address, quiet_s).result()
@@ -229,10 +229,3 @@ def _fill(client: Client, vectors: np.ndarray) -> None:
     for user in range(USERS):
         events = [Event(item_id=f"i{chance.randrange(len(vectors))}") for _ in range(EVENTS_A_USER)]
         client.update_user(f"u{user}", events)
-
-
-def _settled(client: Client) -> Any:
-    """Return the server's state once no generation is being built."""
-    while (info := client.get_server_info()).index.is_rebuilding:
-        client.recommend("nobody", limit=1)
-    return info

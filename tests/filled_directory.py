@@ -1,11 +1,12 @@
 """Data directories to be backed up, checked and damaged: with users, and a graph where that is asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from google.protobuf.message import Message
+from waiting import wait_until
 
 from recwire import Client, Event, Item, to_bytes
 from recwire.v1.admin_service_pb2 import GetServerInfoResponse
@@ -41,19 +42,10 @@ def fill(client: Client, item_count: int) -> None:
         events = [Event(event_id=f"e{m}", item_id=f"i{(7 * n + 11 * m) % item_count}") for m in range(1 + n % 4)]
         client.update_user(f"u{n}", [*events, Event(event_id="text", text=f"title {n}")])
     if item_count > GRAPH_FROM:
-        wait_for(client, lambda: client.get_server_info().ef_search > 0)
+        wait_until(client, lambda: client.get_server_info().ef_search > 0)
     client.upsert_items([Item(item_id="i1", title="another title"), Item(item_id="new", title="title 3")])
     client.delete_items(["i2", "i5"])
     client.forget_events("u3", ["e1"])
-
-
-def wait_for(client: Client, holds: Callable[[], bool]) -> None:
-    """Wait until the server has got somewhere; each look costs a durable write, so that it has time to."""
-    for number in range(4_000):
-        if holds():
-            return
-        client.update_user("waiting", [Event(item_id="none", event_id=str(number))])
-    raise AssertionError("it did not get there")
 
 
 def everything(client: Client) -> list[Message]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from filled_directory import DIM, fill, serving, vectors, wait_for
+from filled_directory import DIM, fill, serving, vectors
 from typer.testing import CliRunner, Result
+from waiting import wait_until
 
 from recwire import Item
 from recwire_server.cli import app
@@ -180,7 +181,7 @@ def test_a_database_whose_log_was_removed_is_noticed_by_its_snapshot(tmp_path: P
         run_sql(tmp_path / "data", "PRAGMA wal_checkpoint(TRUNCATE)")
         later = [Item(item_id=f"later{n}", vector=vector) for n, vector in enumerate(vectors(400, 3))]
         list(client.import_items(later))
-        wait_for(client, lambda: client.get_server_info().index_generation > generation)
+        wait_until(client, lambda: client.get_server_info().index_generation > generation)
         shutil.copytree(tmp_path / "data", tmp_path / "killed")
     (tmp_path / "killed" / f"{DATABASE_FILE}-wal").unlink()
     assert_told(tmp_path / "killed", "item 'later0' is in it, but in no row of the table items: the database is older")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import server_process as process
 from faulty_disk import full, read_only, small_disk
-from filled_directory import GRAPH_FROM, everything, fill, serving, vectors, wait_for
+from filled_directory import GRAPH_FROM, everything, fill, serving, vectors
 from server_process import failed_start
 from typer.testing import CliRunner, Result
+from waiting import wait_until
 
 from recwire import Client, Event, Item, UnavailableError
 from recwire_server.cli import app
@@ -101,7 +102,7 @@ def test_an_index_whose_snapshot_has_no_room_serves(tmp_path: Path):
             before = [client.recommend(vector=vector, exact=True) for vector in vectors(10, 4)]
         assert run("check", "--data-dir", tmp_path / "data").exit_code == 0
         with serving(tmp_path / "data") as client:
-            wait_for(client, lambda: client.get_server_info().ef_search > 0)
+            wait_until(client, lambda: client.get_server_info().ef_search > 0)
             assert [client.recommend(vector=vector, exact=True) for vector in vectors(10, 4)] == before
 
 

@@ -1,10 +1,10 @@
 """Generations of the index are built beside the serving one and swapped in, and nobody notices but by the speed."""
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from recwire import Client, Event, Item, to_bytes
 from recwire_server.config import load_settings
@@ -23,15 +23,6 @@ def vector_items(first: int, count: int, seed: int = 0) -> list[Item]:
         Item(item_id=f"i{first + n:05}", vector=to_bytes(centres[n % 8] + random.normal(size=DIM)))
         for n in range(count)
     ]
-
-
-def wait_until(client: Client, holds: Callable[[], bool]) -> None:
-    """Wait for the background to get somewhere; each look costs a durable write, so that it has time to."""
-    for number in range(4_000):
-        if holds():
-            return
-        client.update_user("waiting", [Event(item_id="none", event_id=str(number))])
-    raise AssertionError("it did not get there")
 
 
 def answers(client: Client, exact: bool) -> list[object]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from contract_words import holds, passes
 from google.protobuf.timestamp_pb2 import Timestamp
+from waiting import wait_until_built
 
 from recwire import (
     AttributeValue,
@@ -116,12 +117,9 @@ def fill(client: Client, items: list[Item]) -> None:
     """Add items and wait until a graph in the centred space has nearly all of them."""
     for _ in client.import_items(items):
         pass
-    for number in range(20_000):
-        info = client.get_server_info()
-        if info.vector_space == "centred" and info.ef_search and number > 50:
-            return
-        client.update_user("waiting", [Event(event_id=str(number), item_id="none")])  # a durable write takes a while
-    raise AssertionError("there is no graph")
+    wait_until_built(client)
+    info = client.get_server_info()
+    assert (info.vector_space, info.index.method) == ("centred", "graph")
 
 
 @pytest.mark.parametrize("options", [{}, {"exact": True}, {"diversity": 0.5}], ids=["search", "exact", "diverse"])

@@ -1,9 +1,9 @@
 """What the server tells of its index and its memory."""
 
 import numpy as np
-from test_generation import wait_until
+from waiting import wait_until, wait_until_built
 
-from recwire import Client, Event, Item, to_bytes
+from recwire import Event, Item, to_bytes
 from recwire_server.testing import HashEncoder
 
 DIM = 32
@@ -17,12 +17,6 @@ def clustered(first: int, count: int) -> list[Item]:
     return [
         Item(item_id=f"i{first + n}", vector=to_bytes(centres[n % 8] + chance.normal(size=DIM))) for n in range(count)
     ]
-
-
-def settled(client: Client):
-    """The server's state once no generation is being built."""
-    wait_until(client, lambda: not client.get_server_info().index.is_rebuilding)
-    return client.get_server_info()
 
 
 def test_a_small_catalogue_is_searched_exactly(start_server):
@@ -41,7 +35,8 @@ def test_a_larger_one_is_scanned_and_says_how_well(start_server):
         client.update_user(f"u{n}", [Event(item_id=f"i{7 * n + m}") for m in range(5)])
     client.upsert_items(clustered(0, 250))
     wait_until(client, lambda: client.get_server_info().index.method == "scan")
-    info = settled(client)
+    wait_until_built(client)
+    info = client.get_server_info()
     recalls = {kind.kind: kind.recall for kind in info.index.recalls}
     assert {"1 item", "20 items, 20 topics", "users"} <= set(recalls)
     assert info.measured_recall == min(recalls.values()) >= info.recall_target
@@ -99,7 +94,8 @@ def test_items_of_a_new_kind_are_found_at_once_and_make_a_new_index(start_server
     for first in range(0, 600, 200):
         client.upsert_items([Item(item_id=f"old{n}", vector=to_bytes(old[n])) for n in range(first, first + 200)])
     wait_until(client, lambda: client.get_server_info().index.method == "scan")
-    generation = settled(client).index_generation
+    wait_until_built(client)
+    generation = client.get_server_info().index_generation
     for first in range(0, 600, 100):
         client.upsert_items([Item(item_id=f"new{n}", vector=to_bytes(new[n])) for n in range(first, first + 100)])
         for n in range(first, first + 100, 10):
@@ -112,7 +108,8 @@ def test_memory_is_told(start_server):
     client = start_server(**SMALL).client
     client.upsert_items(clustered(0, 250))
     wait_until(client, lambda: client.get_server_info().index.method == "scan")
-    before = settled(client).memory
+    wait_until_built(client)
+    before = client.get_server_info().memory
     assert before.index_mapped_bytes >= 250 * DIM * 4
     assert before.bytes_per_item > DIM * 4
     assert before.rebuild_bytes > 0
