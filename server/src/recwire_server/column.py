@@ -11,11 +11,11 @@ FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a ro
 
 
 class Column(Generic[Number]):
-    """A column of numbers, one a row. fill: what rows hold that nobody has set."""
+    """A column of numbers, one a row, or so many (width). fill: what rows hold that nobody has set."""
 
-    def __init__(self, dtype: type[Number], fill: Any) -> None:
+    def __init__(self, dtype: type[Number], fill: Any, width: int | None = None) -> None:
         self._fill = fill
-        self._rows: NDArray[Number] = np.full(FIRST_CAPACITY, fill, dtype)
+        self._rows: NDArray[Number] = np.full(FIRST_CAPACITY if width is None else (FIRST_CAPACITY, width), fill, dtype)
 
     @property
     def rows(self) -> NDArray[Number]:
@@ -29,6 +29,7 @@ class Column(Generic[Number]):
     def reach(self, count: int) -> None:
         """Have at least so many rows."""
         if count > len(self._rows):
-            grown = np.full(max(count, 2 * len(self._rows)), self._fill, self._rows.dtype)
+            shape = (max(count, 2 * len(self._rows)), *self._rows.shape[1:])
+            grown = np.full(shape, self._fill, self._rows.dtype)
             grown[: len(self._rows)] = self._rows
             self._rows = grown

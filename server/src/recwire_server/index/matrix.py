@@ -10,7 +10,6 @@ from recwire_server.column import Column
 from recwire_server.index import Labels
 from recwire_server.vector import Vector, Vectors
 
-FIRST_CAPACITY = 1024  # rows; doubled when full, so that adding costs O(1) a row
 PIECE_ROWS = 16_384  # of a pass over all rows: what is computed of so many at a time takes some megabytes
 
 
@@ -25,7 +24,7 @@ class Matrix:
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self._mapped: Vectors = np.zeros((0, dim), np.float32)
-        self._recent: Vectors = np.zeros((FIRST_CAPACITY, dim), np.float32)
+        self._recent = Column(np.float32, 0, dim)
         self._live = Column(np.bool_, False)
         self._lengths = Column(np.float32, 0)
         self._row_count = 0
@@ -48,17 +47,14 @@ class Matrix:
     @property
     def memory_bytes(self) -> int:
         """What the rows take of the process's own memory."""
-        return int(self._recent.nbytes + self._live.rows.nbytes + self._lengths.rows.nbytes)
+        return int(self._recent.rows.nbytes + self._live.rows.nbytes + self._lengths.rows.nbytes)
 
     def add(self, vectors: Vectors) -> Labels:
         """Add (count, dim) rows; return their labels, consecutive and never used again."""
         first, end = self._row_count, self._row_count + len(vectors)
         place = first - self.mapped_count
-        if place + len(vectors) > len(self._recent):
-            grown = np.zeros((max(place + len(vectors), 2 * len(self._recent)), self.dim), np.float32)
-            grown[:place] = self._recent[:place]
-            self._recent = grown
-        self._recent[place : place + len(vectors)] = vectors
+        self._recent.reach(place + len(vectors))
+        self._recent.rows[place : place + len(vectors)] = vectors
         self._enter(first, vectors)
         return np.arange(first, end)
 
@@ -72,9 +68,9 @@ class Matrix:
     def spill(self, path: Path) -> None:
         """Move the rows that lie in memory to the end of the file. Nobody else may use the matrix meanwhile."""
         with path.open("ab") as file:
-            file.write(self._recent[: self._row_count - self.mapped_count].astype("<f4", copy=False).data)
+            file.write(self._recent.rows[: self._row_count - self.mapped_count].astype("<f4", copy=False).data)
         self._mapped = _mapped(path, self._row_count, self.dim)
-        self._recent = np.zeros((FIRST_CAPACITY, self.dim), np.float32)
+        self._recent = Column(np.float32, 0, self.dim)
 
     def remove(self, labels: Sequence[int] | Labels) -> Labels:
         """Keep rows out of every later search; return those that were not removed before."""
@@ -87,7 +83,7 @@ class Matrix:
     def row(self, label: int) -> Vector:
         """Return one row (dim,), not to be changed."""
         place = label - self.mapped_count
-        row: Vector = self._recent[place] if place >= 0 else self._mapped[label]
+        row: Vector = self._recent.rows[place] if place >= 0 else self._mapped[label]
         return row
 
     def take(self, labels: Sequence[int] | Labels) -> Vectors:
@@ -95,11 +91,11 @@ class Matrix:
         labels = np.asarray(labels, np.int64)
         is_recent = labels >= self.mapped_count
         if is_recent.all():
-            return self._recent[labels - self.mapped_count]
+            return self._recent.rows[labels - self.mapped_count]
         if not is_recent.any():
             return self._mapped[labels]
         rows = np.empty((len(labels), self.dim), np.float32)
-        rows[is_recent] = self._recent[labels[is_recent] - self.mapped_count]
+        rows[is_recent] = self._recent.rows[labels[is_recent] - self.mapped_count]
         rows[~is_recent] = self._mapped[labels[~is_recent]]
         return rows
 
@@ -120,7 +116,7 @@ class Matrix:
     def pieces(self, first: int = 0) -> Iterator[tuple[int, Vectors]]:
         """Yield the rows from one on, up to those of now: the label of the first of each piece, and the piece."""
         row_count = self._row_count  # first: what it counts is there, also while another thread adds
-        mapped, recent = self._mapped, self._recent
+        mapped, recent = self._mapped, self._recent.rows
         for start in range(min(first, len(mapped)), len(mapped), PIECE_ROWS):
             yield start, mapped[start : start + PIECE_ROWS]
         for start in range(max(first, len(mapped)), row_count, PIECE_ROWS):

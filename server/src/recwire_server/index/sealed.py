@@ -15,6 +15,8 @@ from recwire_server.index.mixture import mixtures, sampled_rows
 from recwire_server.index.projection import Projection
 from recwire_server.vector import Vectors
 
+SEED = 0  # of what is drawn to measure by, and of the graph's levels: the same rows make the same index
+
 
 class SearchMethod(StrEnum):
     """How a large index may be searched."""
@@ -32,7 +34,6 @@ class BuildRules:
     method: SearchMethod = SearchMethod.AUTO
     graph_min_rows: int = 30_000
     thread_count: int = 1
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,13 @@ def seal(matrix: Matrix, rules: BuildRules, user_queries: Vectors) -> Sealed:
 
     user_queries: (count, dim) vectors of users; mixtures of the catalogue's are made beside them.
     """
-    chance = np.random.default_rng(rules.seed)
+    chance = np.random.default_rng(SEED)
     sample = sampled_rows(matrix, chance)
     projection = Projection.of(sample)
     segments = code.segments_of(matrix, projection, 0, matrix.row_count)
     graph = None
     if rules.method is not SearchMethod.SCAN and len(matrix) >= rules.graph_min_rows:
-        graph = Graph.build(matrix, projection, thread_count=rules.thread_count, seed=rules.seed)
+        graph = Graph.build(matrix, projection, thread_count=rules.thread_count, seed=SEED)
     kinds = mixtures(sample, chance) | ({"users": user_queries} if len(user_queries) else {})
     calibration = calibrate(matrix, projection, segments, graph, kinds, rules.recall_target)
     chosen, reason = _chosen(graph, calibration, rules)
