@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from recwire import AttributeValue, Condition, Event, EventType, Filter, Item
+from recwire import AttributeValue, Condition, Event, EventType, Filter, Item, RecommendResponse
 
 NS_PER_S = 10**9
 # The contract's table of default weights (event.proto).
@@ -111,3 +111,8 @@ def holds(item: Item, condition: Condition) -> bool:
             )
         case _:
             return kind == "flag" and value.flag == condition.equals
+
+
+def ids(answer: RecommendResponse) -> list[str]:
+    """Return the items that an answer recommends, best first."""
+    return [one.item_id for one in answer.recommendations]

@@ -21,7 +21,7 @@ from recwire_server.vector_space import VectorSpace
 SINCE_EVER, FOR_EVER = -(2**63), 2**63 - 1
 
 # Of an item: its id, entries in dictionaries and sets, times, and three attributes, as tracemalloc counts them.
-ITEM_BYTES = 420
+ITEM_BYTES = 340
 
 
 class Generation:
