@@ -6,11 +6,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import sealed_index
 
 from recwire import Client
 from recwire_server.config import load_settings
 from recwire_server.encoder.onnx import OnnxEncoder
+from recwire_server.index.sealed import SearchMethod
 from recwire_server.model.cache import export_model
 from recwire_server.model.recipe import Precision
 from recwire_server.testing import HashEncoder, running_server
@@ -92,3 +95,18 @@ def films() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared data beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def rows() -> np.ndarray:
+    """Rows as a catalogue's lie, see sealed_index."""
+    return sealed_index.make_rows()
+
+
+@pytest.fixture(scope="session")
+def saved_indexes(rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[SearchMethod, Path]:
+    """Folders with an index of the rows, by how it is searched; not to be changed."""
+    folders = {method: tmp_path_factory.mktemp(method) for method in sealed_index.METHODS}
+    for method, folder in folders.items():
+        sealed_index.save(folder, rows, method)
+    return folders

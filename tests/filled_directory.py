@@ -31,6 +31,13 @@ def vectors(count: int, seed: int) -> list[bytes]:
     return [to_bytes(vector) for vector in np.random.default_rng(seed).normal(size=(count, DIM))]
 
 
+def filled(data_dir: Path, item_count: int) -> Path:
+    """Make a data directory of a server that has ended; return it."""
+    with serving(data_dir) as client:
+        fill(client, item_count)
+    return data_dir
+
+
 def fill(client: Client, item_count: int) -> None:
     """Write items with texts and with vectors, and 20 users; then change and delete some, once a graph is there."""
     items = [

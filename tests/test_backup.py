@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from filled_directory import everything, fill, serving
+from filled_directory import everything, fill, filled, serving
 from test_upgrade import write_version_1
 from typer.testing import CliRunner, Result
 
@@ -50,10 +50,7 @@ def state_of(folder: Path) -> list[tuple[str, str, int]]:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data directory of a server with a graph that has ended; not to be changed."""
-    data_dir = tmp_path_factory.mktemp("stopped") / "data"
-    with serving(data_dir) as client:
-        fill(client, 300)
-    return data_dir
+    return filled(tmp_path_factory.mktemp("stopped") / "data", 300)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from filled_directory import DIM, fill, serving, vectors
+from filled_directory import DIM, fill, filled, serving, vectors
 from typer.testing import CliRunner, Result
 from waiting import wait_until
 
@@ -44,10 +44,7 @@ def assert_told(data_dir: Path, told: str) -> None:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a graph, after which items were changed and deleted; not to be changed."""
-    data_dir = tmp_path_factory.mktemp("sound") / "data"
-    with serving(data_dir) as client:
-        fill(client, 300)
-    return data_dir
+    return filled(tmp_path_factory.mktemp("sound") / "data", 300)
 
 
 @pytest.fixture

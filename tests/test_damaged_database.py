@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from filled_directory import fill, serving
+from filled_directory import filled, serving
 from google.protobuf.message import Message
 
 from recwire import Client, Event, ServerFaultError
@@ -21,10 +21,7 @@ USERS = [f"u{n}" for n in range(20)]
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data directory of a server that has ended; not to be changed."""
-    data_dir = tmp_path_factory.mktemp("stopped") / "data"
-    with serving(data_dir) as client:
-        fill(client, 100)
-    return data_dir
+    return filled(tmp_path_factory.mktemp("stopped") / "data", 100)
 
 
 @pytest.fixture(scope="module")

@@ -1,35 +1,18 @@
 """The index finds what a plain scan finds, at the recall that is promised, and never what was removed."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from sealed_index import DIM, METHODS, NO_USERS, RECALL_TARGET, ROWS, load, make_rows, queries, rules, save
+from sealed_index import DIM, METHODS, NO_USERS, RECALL_TARGET, ROWS, load, queries, rules
 
 from recwire_server.index.adaptive import AdaptiveIndex, Method
 from recwire_server.index.calibration import Calibration
 from recwire_server.index.sealed import SearchMethod
 
 
-@pytest.fixture(scope="module")
-def rows() -> np.ndarray:
-    """(ROWS, DIM) as a catalogue's lie."""
-    return make_rows()
-
-
-@pytest.fixture(scope="module")
-def saved(rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[SearchMethod, Path]:
-    """Folders with an index of the rows, by how it is searched; not to be changed."""
-    folders = {method: tmp_path_factory.mktemp(method) for method in METHODS}
-    for method, folder in folders.items():
-        save(folder, rows, method)
-    return folders
-
-
 @pytest.fixture(params=METHODS)
-def index(request, saved) -> AdaptiveIndex:
+def index(request, saved_indexes) -> AdaptiveIndex:
     """An index of its own, searched by a scan of codes or by a graph."""
-    return load(saved[request.param])
+    return load(saved_indexes[request.param])
 
 
 def nearest(rows: np.ndarray, query: np.ndarray, k: int, gone: set[int] = frozenset()) -> list[int]:
@@ -38,9 +21,9 @@ def nearest(rows: np.ndarray, query: np.ndarray, k: int, gone: set[int] = frozen
     return [label for label in np.lexsort((np.arange(len(rows)), -scores)).tolist() if label not in gone][:k]
 
 
-def test_the_method_that_was_asked_for_searches(saved):
+def test_the_method_that_was_asked_for_searches(saved_indexes):
     """A graph is there only if it is searched."""
-    assert [load(saved[method]).method for method in METHODS] == [Method.SCAN, Method.GRAPH]
+    assert [load(saved_indexes[method]).method for method in METHODS] == [Method.SCAN, Method.GRAPH]
 
 
 @pytest.mark.parametrize("kind", ["1 item", "20 items, 1 topic", "50 items, 5 topics", "200 items, 20 topics"])

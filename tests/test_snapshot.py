@@ -7,28 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sealed_index import DIM, METHODS, NO_USERS, keys, load, make_rows, queries, rules, save
+from sealed_index import DIM, METHODS, NO_USERS, keys, load, queries, rules
 
 from recwire_server.index import snapshot
 from recwire_server.index.adaptive import AdaptiveIndex
 from recwire_server.index.sealed import SearchMethod
 from recwire_server.index.snapshot import Draft
 from recwire_server.index.snapshot_folder import remove_others
-
-
-@pytest.fixture(scope="module")
-def rows() -> np.ndarray:
-    """(ROWS, DIM) as a catalogue's lie."""
-    return make_rows()
-
-
-@pytest.fixture(scope="module")
-def saved(rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> dict[SearchMethod, Path]:
-    """Folders with an index of the rows, by how it is searched; not to be changed."""
-    folders = {method: tmp_path_factory.mktemp(method) for method in METHODS}
-    for method, folder in folders.items():
-        save(folder, rows, method)
-    return folders
 
 
 def flip_a_byte(folder: Path, name: str = "graph.hnsw") -> None:
@@ -87,21 +72,21 @@ def take_the_graph_away(folder: Path) -> None:
         take_the_graph_away,
     ],
 )
-def test_a_damaged_snapshot_is_no_snapshot(damage, saved, tmp_path: Path):
+def test_a_damaged_snapshot_is_no_snapshot(damage, saved_indexes, tmp_path: Path):
     """It is left aside, never answered from."""
-    shutil.copytree(saved[SearchMethod.GRAPH], tmp_path, dirs_exist_ok=True)
+    shutil.copytree(saved_indexes[SearchMethod.GRAPH], tmp_path, dirs_exist_ok=True)
     assert snapshot.load(tmp_path, 1, DIM, "plain") is not None
     damage(tmp_path / "generation-1")
     assert snapshot.load(tmp_path, 1, DIM, "plain") is None
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_snapshot_belongs_to_its_generation(method, saved, tmp_path: Path):
+def test_a_snapshot_belongs_to_its_generation(method, saved_indexes, tmp_path: Path):
     """Of another generation, dimension or vector space it is no snapshot."""
-    assert snapshot.load(saved[method], 2, DIM, "plain") is None
-    assert snapshot.load(saved[method], 1, DIM + 1, "plain") is None
-    assert snapshot.load(saved[method], 1, DIM, "another space") is None
-    found = snapshot.load(saved[method], 1, DIM, "plain")
+    assert snapshot.load(saved_indexes[method], 2, DIM, "plain") is None
+    assert snapshot.load(saved_indexes[method], 1, DIM + 1, "plain") is None
+    assert snapshot.load(saved_indexes[method], 1, DIM, "another space") is None
+    found = snapshot.load(saved_indexes[method], 1, DIM, "plain")
     assert found is not None
     assert found.keys[3] == ("3", 1)
 

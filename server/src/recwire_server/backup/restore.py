@@ -7,10 +7,10 @@ from pathlib import Path
 
 from recwire_server.backup import BackupError
 from recwire_server.backup.manifest import Manifest, read_manifest
+from recwire_server.disk import make_directory, sync, sync_tree
 from recwire_server.index import snapshot_folder
 from recwire_server.store.database import DATABASE_FILE
 from recwire_server.store.directory import LOCK_FILE, DirectoryLock
-from recwire_server.store.disk import make_directory, sync, sync_tree
 from recwire_server.store.stopped import locked
 
 PARTIAL = ".restore.partial"

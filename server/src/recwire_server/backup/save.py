@@ -12,11 +12,11 @@ from pathlib import Path
 from recwire_server import __version__
 from recwire_server.backup import BackupError
 from recwire_server.backup.manifest import Manifest, describe_files, write_manifest
+from recwire_server.disk import make_directory, sync, sync_tree
 from recwire_server.index import snapshot_folder
 from recwire_server.store import StoreDamagedError
 from recwire_server.store.copy import copy_database
 from recwire_server.store.database import DATABASE_FILE
-from recwire_server.store.disk import make_directory, sync, sync_tree
 from recwire_server.store.fault import read_error
 from recwire_server.store.schema import SCHEMA_VERSION, UPGRADES
 from recwire_server.store.stopped import read_content, read_meta

@@ -1,7 +1,6 @@
 """A folder that appears whole or not at all."""
 
 import glob
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from recwire_server.disk import sync
 from recwire_server.model import ModelExportError
 from recwire_server.model.manifest import MANIFEST_FILE
 
@@ -37,12 +37,12 @@ def new_model_folder(destination: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         for path in (*partial.iterdir(), partial):
-            _fsync(path)
+            sync(path)
         # A folder cannot be renamed onto one with files, so for a moment there is none.
         if destination.exists():
             destination.rename(old)
         partial.rename(destination)
-        _fsync(destination.parent)
+        sync(destination.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         if old.exists() and not destination.exists():
@@ -61,11 +61,3 @@ def _remove_stale(destination: Path) -> None:
 
 def _may_be_replaced(folder: Path) -> bool:
     return folder.is_dir() and ((folder / MANIFEST_FILE).is_file() or not any(folder.iterdir()))
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

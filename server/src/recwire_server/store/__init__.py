@@ -2,9 +2,8 @@
 
 Read in this order: this module (what a store is), `sqlite` (the embedded one), `database` (how its file is opened),
 `schema` (its tables), `row` (what is in their rows), `event_log` (how events are appended), `group_commit` (its one
-writer), `directory` (the lock on its directory, and whether it is still there), `disk` (what makes files outlive power
-loss), `fault` (what failures of SQLite mean), `stopped` (how the file of a stopped server is read), `copy` (how it is
-copied while it is written).
+writer), `directory` (the lock on its directory, and whether it is still there), `fault` (what failures of SQLite mean),
+`stopped` (how the file of a stopped server is read), `copy` (how it is copied while it is written).
 
     StoreError
     |- StoreWriteError     a write was not stored; the same write may succeed later

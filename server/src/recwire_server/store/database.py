@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from recwire_server.disk import sync
 from recwire_server.store import DataDirectoryError
-from recwire_server.store.disk import sync
 from recwire_server.store.schema import SCHEMA_VERSION, TABLES, UPGRADES
 
 DATABASE_FILE = "recwire.sqlite3"

@@ -11,12 +11,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from recwire_server.disk import make_directory
 from recwire_server.event import Event, EventType
 from recwire_server.item import EmbeddedItem
 from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, LikedItems, StoredSpace, StoredUser
 from recwire_server.store.database import StoredModel, connect, open_database, refuse_backup
 from recwire_server.store.directory import DirectoryLock, FilesInPlace
-from recwire_server.store.disk import make_directory
 from recwire_server.store.event_log import Append, append
 from recwire_server.store.fault import read_error, told
 from recwire_server.store.group_commit import GroupCommitter
