@@ -47,5 +47,5 @@ clean: ## back to a clean checkout
 $(INSTALLED): constraints.txt client/pyproject.toml server/pyproject.toml
 	@command -v c++ >/dev/null || { echo "hnswlib is compiled here: install a C++ compiler (Debian: apt-get install g++)"; exit 1; }
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt -e client -e 'server[cpu,export,minilm,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e client -e 'server[cpu,export,minilm,traces,dev]'
 	touch $@
