@@ -11,6 +11,7 @@ from benchmarks import (
     embed_beside_bulk,
     embed_cost,
     encoder,
+    overload,
     recall,
     recommend,
     restart,
@@ -32,6 +33,7 @@ BENCHMARKS = {  # each with `run` and `table`
     "stress": stress,
     "update_user": update_user,
     "restart": restart,
+    "overload": overload,
 }
 
 

@@ -65,6 +65,8 @@ class App:
             max_batch_tokens=settings.max_batch_tokens,
             max_batch_wait_s=settings.max_batch_wait_s,
             max_queue_size=settings.max_queue_size,
+            max_wait_s=settings.max_queue_wait_s,
+            max_standing_wait_s=settings.max_standing_wait_s,
         )
         self._embedder = Embedder(encoder, self._batcher, EmbeddingCache(settings.embedding_cache_bytes))
         self._store = SqliteStore(

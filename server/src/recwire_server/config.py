@@ -213,6 +213,18 @@ class Settings(BaseSettings):
         description="Sequences that may wait for the encoder, about a second of titles on two cores; beyond it calls "
         "are refused with RESOURCE_EXHAUSTED. Imports wait instead.",
     )
+    max_queue_wait_s: float = Field(
+        0.5,
+        gt=0,
+        description="Seconds, by estimate, that a text may wait for the encoder in a burst; beyond it calls are "
+        "refused with RESOURCE_EXHAUSTED, as those are whose own deadline comes sooner.",
+    )
+    max_standing_wait_s: float = Field(
+        0.05,
+        gt=0,
+        description="The same once texts have waited for a second without a break, so that more comes than can be "
+        "done: two batches on a CPU, which keep the encoder busy; longer only makes every call slower.",
+    )
     embedding_cache_bytes: int = Field(
         64 * 1024 * 1024,
         ge=0,

@@ -70,6 +70,8 @@ def serve(
     max_batch_tokens: Annotated[int | None, _flag("max_batch_tokens")] = None,
     max_batch_wait_s: Annotated[float | None, _flag("max_batch_wait_s")] = None,
     max_queue_size: Annotated[int | None, _flag("max_queue_size")] = None,
+    max_queue_wait_s: Annotated[float | None, _flag("max_queue_wait_s")] = None,
+    max_standing_wait_s: Annotated[float | None, _flag("max_standing_wait_s")] = None,
     embedding_cache_bytes: Annotated[int | None, _flag("embedding_cache_bytes")] = None,
     index_thread_count: Annotated[int | None, _flag("index_thread_count")] = None,
     user_cache_bytes: Annotated[int | None, _flag("user_cache_bytes")] = None,

@@ -1,11 +1,13 @@
 """The threads that an encoder runs on, and what they share: the queue in front of them."""
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +19,9 @@ BULK_BATCHES = 8
 # What a batch that was slower than the estimate weighs in it. A faster one counts at once: the first batches are slow,
 # and nobody is to be refused for that.
 SLOWER_WEIGHT = 0.1
+# A queue that has not been empty for so long stands: it holds no burst, but more than can be done, and waiting in it
+# only makes every call slow (controlled delay, as in Maurer, "Fail at Scale", ACM Queue 13-8, 2015).
+BURST_S = 1.0
 MIN_RETRY_DELAY_S = 0.05  # while no batch has been timed yet, and so that nobody asks again in a tight loop
 
 
@@ -58,8 +63,9 @@ class Batcher:
     Use it as `async with`; the threads live as long as the block, and what waits at its end fails with StoppedError.
     A thread that is free takes a batch of what waits (see SequenceQueue) at once; with max_batch_wait_s it lets the
     batch fill for so long, from its first sequence on. max_queue_size: interactive sequences that may wait; more are
-    refused. Bulk work waits in `room` for its turn instead. Belongs to the event loop; what it shares with the threads
-    is behind a lock.
+    refused. max_wait_s, max_standing_wait_s: for how long, by estimate, in a burst and in a queue that stands. Bulk
+    work waits in `room` for its turn instead. Belongs to the event loop; what it shares with the threads is behind a
+    lock.
     """
 
     def __init__(
@@ -71,6 +77,8 @@ class Batcher:
         max_batch_tokens: int,
         max_batch_wait_s: float,
         max_queue_size: int,
+        max_wait_s: float = inf,
+        max_standing_wait_s: float = inf,
     ) -> None:
         self._encoder = encoder
         self._worker_count = worker_count
@@ -78,11 +86,14 @@ class Batcher:
         self._max_batch_size = max_batch_size if encoder.batch_invariant else 1
         self._max_batch_wait_s = max_batch_wait_s
         self.max_queue_size = max_queue_size
+        self._max_wait_s = max_wait_s
+        self._max_standing_wait_s = min(max_standing_wait_s, max_wait_s)
         self._max_bulk_size = BULK_BATCHES * self._max_batch_size * worker_count
         self._queue = SequenceQueue(self._max_batch_size, max_batch_tokens)
-        self._lock = threading.Lock()  # guards the queue and the three below
+        self._lock = threading.Lock()  # guards the queue and the four below
         self._idle: list[threading.Lock] = []  # what each idle thread waits for; the last to fall idle is last
         self._free_count = 0  # threads that look for work: the idle ones, and those that are waking up
+        self._running: dict[int, float] = {}  # when the batch that a thread runs should end, by the thread
         self._is_open = False
         self._bulk_turn = asyncio.Lock()
         self._bulk_room = asyncio.Event()
@@ -156,18 +167,35 @@ class Batcher:
                 self._queue.promote(sequence, priority)
             return True
 
-    def check_admission(self, size: int, deadline_s: float) -> None:
-        """Raise OverloadedError if `size` more interactive sequences are too many, or come too late."""
+    def check_admission(self, size: int, token_count: int, deadline_s: float) -> None:
+        """Raise OverloadedError if so many more interactive sequences, with so many tokens, are too many or come too
+        late."""
+        now_s = time.monotonic()
         waiting = self._queue.size(Priority.INTERACTIVE)  # without the lock: the threads only make it less
-        if not waiting:
-            return
-        delay_s = self._queue.token_count(Priority.INTERACTIVE) * self._s_per_token / self._worker_count
-        if waiting + size > self.max_queue_size:
+        wait_s = self._wait_s(now_s)
+        if waiting and waiting + size > self.max_queue_size:
             description = f"{waiting:,} texts wait for the encoder and {size:,} more came; the limit is"
-            raise OverloadedError(f"{description} {self.max_queue_size:,}", max(delay_s, MIN_RETRY_DELAY_S))
-        if delay_s > (left_s := deadline_s - time.monotonic()) > 0:
-            description = f"the texts that wait for the encoder take it about {delay_s:.3f} s; the deadline is"
-            raise OverloadedError(f"{description} in {left_s:.3f} s", delay_s)
+            raise OverloadedError(f"{description} {self.max_queue_size:,}", _retry_delay_s(wait_s))
+        left_s, taken_s = deadline_s - now_s, wait_s + token_count * self._s_per_token
+        if taken_s > left_s > 0:
+            description = (
+                f"what waits for the encoder takes it about {taken_s:.3f} s; the deadline is in {left_s:.3f} s"
+            )
+            raise OverloadedError(description, _retry_delay_s(wait_s))
+        is_standing = self._queue.standing_s(Priority.INTERACTIVE, now_s) > BURST_S
+        limit_s = self._max_standing_wait_s if is_standing else self._max_wait_s
+        if waiting and wait_s > limit_s:
+            description = f"what waits for the encoder takes it about {wait_s:.3f} s; the limit is {limit_s:g} s"
+            raise OverloadedError(description, _retry_delay_s(wait_s))
+
+    def _wait_s(self, now_s: float) -> float:
+        """Return about how long an interactive sequence that comes now waits until it runs."""
+        with self._lock:
+            if self._free_count > 0 and not len(self._queue):
+                return 0.0
+            rest_s = sum(max(0.0, end_s - now_s) for end_s in self._running.values())
+        waiting_s = self._queue.token_count(Priority.INTERACTIVE) * self._s_per_token
+        return (rest_s + waiting_s) / self._worker_count
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[None]:
@@ -201,6 +229,7 @@ class Batcher:
         """Wait for the next batch and return it; None at the end. wake: held; released to wake this thread."""
         with self._lock:
             self._free_count += 1
+            self._running.pop(threading.get_ident(), None)
         while True:
             wait_s = -1.0  # for as long as it takes
             with self._lock:
@@ -212,6 +241,7 @@ class Batcher:
                     if not wait_s:
                         batch = self._queue.take(now_s, self._free_count)
                         self._free_count -= 1
+                        self._running[threading.get_ident()] = now_s + batch.padded_token_count * self._s_per_token
                         return batch
                 self._idle.append(wake)
             if not wake.acquire(timeout=wait_s):
@@ -233,9 +263,14 @@ class Batcher:
         if not batch.sequences:
             return
         if not isinstance(outcome, Exception):
-            s_per_token = run_s / (len(batch.sequences) * len(batch.sequences[-1].tokens))
+            s_per_token = run_s / batch.padded_token_count
             is_slower = 0 < self._s_per_token < s_per_token
             self._s_per_token += (SLOWER_WEIGHT if is_slower else 1) * (s_per_token - self._s_per_token)
         for row, sequence in enumerate(batch.sequences):
             # A copy, which does not keep the whole batch in memory.
             sequence.answer(outcome if isinstance(outcome, Exception) else outcome[row].copy())
+
+
+def _retry_delay_s(wait_s: float) -> float:
+    """Return when to come back if what waits takes so long: not all who are refused at once come back at once."""
+    return max(wait_s, MIN_RETRY_DELAY_S) * random.uniform(1, 2)
