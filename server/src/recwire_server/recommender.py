@@ -82,11 +82,11 @@ class Recommender:
     async def update_user(self, user_id: str, events: Sequence[Event], deadline_s: float = inf) -> Update:
         """Record a user's events in order, all or none; durable and in the next answer once this returns.
 
-        Calls on one user take effect in the order in which they were begun. deadline_s: when texts have to be embedded,
-        see Embedder.embed; if they are not, no event is recorded.
+        Calls on one user take effect in the order in which they were begun. deadline_s: a time.monotonic() at which
+        what has not begun to be written never is; nor are events recorded whose texts were not embedded by then.
         """
         async with self._turns.held(user_id):  # a text takes longer to embed than the next call's item
-            appended = await self._users.append(user_id, await self._embedded(events, deadline_s))
+            appended = await self._users.append(user_id, await self._embedded(events, deadline_s), deadline_s)
         revision = appended[-1].revision if appended else (await self._users.state(user_id)).revision
         new_event_ids = {event.event_id for event in appended}
         return Update(

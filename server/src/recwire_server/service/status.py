@@ -22,7 +22,13 @@ from recwire_server.errors import (
     UnavailableError,
     Violation,
 )
-from recwire_server.store import StoreDamagedError, StoreError, StoreReadError
+from recwire_server.store import (
+    StoreDamagedError,
+    StoreError,
+    StoreExpiredError,
+    StoreOverloadedError,
+    StoreReadError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +72,10 @@ def status_of(error: Exception) -> Status | None:
         case UnavailableError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.UNAVAILABLE, error.reason, str(error), retry)
-        case OverloadedError():
+        case OverloadedError() | StoreOverloadedError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", str(error), retry)
-        case DeadlineError():
+        case DeadlineError() | StoreExpiredError():
             return _status(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", str(error))
         case StoppedError():
             retry = _retry_info(STOPPED_RETRY_DELAY_S)
