@@ -34,8 +34,8 @@ from recwire.v1.recommender_service_pb2_grpc import (
 )
 from recwire.v1.user_service_pb2_grpc import UserServiceServicer, UserServiceStub, add_UserServiceServicer_to_server
 from recwire_server.lifecycle import Lifecycle
-from recwire_server.service.boundary import Boundary
-from recwire_server.transport import Transport
+from recwire_server.service.boundary import Boundary, CallLimits
+from recwire_server.transport import ConnectionRules, Transport
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -66,7 +66,9 @@ class Port:
     users: SlowUserService = field(default_factory=SlowUserService)
 
     async def start(self) -> None:
-        self.transport = Transport("127.0.0.1:0", Lifecycle(), self._register)
+        self.transport = Transport(
+            "127.0.0.1:0", Lifecycle(), CallLimits(10, 10, 5.0), ConnectionRules(30.0, 0.0), self._register
+        )
         self.channel = grpc.aio.insecure_channel(await self.transport.start())
 
     def watch(self, service: str = "") -> grpc.aio.UnaryStreamCall:

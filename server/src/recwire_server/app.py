@@ -34,13 +34,13 @@ from recwire_server.recall_monitor import RecallMonitor
 from recwire_server.recommender import Recommender
 from recwire_server.served import ServedHistory
 from recwire_server.service.admin_service import AdminService
-from recwire_server.service.boundary import Boundary
+from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.catalog_service import CatalogService
 from recwire_server.service.recommender_service import RecommenderService
 from recwire_server.service.user_service import UserService
 from recwire_server.store.sqlite import SqliteStore
 from recwire_server.task import TaskKeeper
-from recwire_server.transport import Transport
+from recwire_server.transport import ConnectionRules, Transport
 from recwire_server.user import Users
 from recwire_server.user_record import UserRecords
 from recwire_server.user_sample import UserSample
@@ -103,7 +103,8 @@ class App:
         ranker = Ranker(Prior(self._popularity, _prior_weights(settings)), self._recall_monitor)
         self._recommender = Recommender(self._embedder, self._catalogue, self._users, served, turns, ranker)
         self._user_records = UserRecords(self._users, self._catalogue, served, turns)
-        self._transport = Transport(settings.listen, Lifecycle(), self._register)
+        connections = ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s)
+        self._transport = Transport(settings.listen, Lifecycle(), _call_limits(settings), connections, self._register)
         self._exit = AsyncExitStack()
         self.address = settings.listen  # as bound, once the block is entered
 
@@ -138,9 +139,10 @@ class App:
 
     def _register(self, boundary: Boundary) -> None:
         """Put the services on the port."""
-        recommender_service = RecommenderService(self._recommender, self._encoder)
+        recommender_service = RecommenderService(self._recommender, self._encoder, self._settings.default_timeout_s)
         add_RecommenderServiceServicer_to_server(recommender_service, boundary)
-        add_CatalogServiceServicer_to_server(CatalogService(self._catalogue, self._encoder), boundary)
+        catalog_service = CatalogService(self._catalogue, self._encoder, self._settings.default_timeout_s)
+        add_CatalogServiceServicer_to_server(catalog_service, boundary)
         add_UserServiceServicer_to_server(UserService(self._user_records, self._encoder), boundary)
         admin_service = AdminService(
             self._catalogue,
@@ -152,6 +154,10 @@ class App:
             start_time_ns=time.time_ns(),
         )
         add_AdminServiceServicer_to_server(admin_service, boundary)
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    return CallLimits(settings.max_calls, settings.max_streams, settings.default_timeout_s)
 
 
 def _history_rules(settings: Settings) -> HistoryRules:
