@@ -99,15 +99,19 @@ async def test_a_write_that_has_begun_is_finished(disk: GatedDisk):
 
 
 async def test_a_deadline_that_the_disk_cannot_meet_is_refused_at_once(disk: GatedDisk):
-    """By what commits took so far: with a time to come back after, and nothing is stored."""
-    running = await disk.closed_on(1)
+    """By what commits took so far, while one is under way: with a time to come back after, and nothing is stored."""
+    slow = await disk.closed_on(1)
     await asyncio.sleep(COMMIT_S)
     disk.gate.set()
-    await running
+    await slow
+    running = await disk.closed_on(2)
     with pytest.raises(StoreOverloadedError, match="the disk takes about") as raised:
-        await disk.write(2, Waiter(time.monotonic() + COMMIT_S / 2))
+        await disk.write(3, Waiter(time.monotonic() + COMMIT_S / 2))
+    disk.gate.set()
+    await running
     assert raised.value.retry_delay_s > 0
-    assert disk.written() == [1]
+    assert await disk.write(4, Waiter(time.monotonic() + COMMIT_S / 2)) == 4  # an idle writer refuses nothing
+    assert disk.written() == [1, 2, 4]
 
 
 async def test_what_waits_is_bounded(disk: GatedDisk):

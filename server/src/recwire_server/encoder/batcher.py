@@ -169,10 +169,12 @@ class Batcher:
 
     def check_admission(self, size: int, token_count: int, deadline_s: float) -> None:
         """Raise OverloadedError if so many more interactive sequences, with so many tokens, are too many or come too
-        late."""
+        late. Nothing is refused while a thread is idle: an estimate that is wrong would never be mended."""
         now_s = time.monotonic()
         waiting = self._queue.size(Priority.INTERACTIVE)  # without the lock: the threads only make it less
         wait_s = self._wait_s(now_s)
+        if wait_s is None:
+            return
         if waiting and waiting + size > self.max_queue_size:
             description = f"{waiting:,} texts wait for the encoder and {size:,} more came; the limit is"
             raise OverloadedError(f"{description} {self.max_queue_size:,}", _retry_delay_s(wait_s))
@@ -188,11 +190,11 @@ class Batcher:
             description = f"what waits for the encoder takes it about {wait_s:.3f} s; the limit is {limit_s:g} s"
             raise OverloadedError(description, _retry_delay_s(wait_s))
 
-    def _wait_s(self, now_s: float) -> float:
-        """Return about how long an interactive sequence that comes now waits until it runs."""
+    def _wait_s(self, now_s: float) -> float | None:
+        """Return about how long an interactive sequence that comes now waits until it runs; None: a thread is idle."""
         with self._lock:
             if self._free_count > 0 and not len(self._queue):
-                return 0.0
+                return None
             rest_s = sum(max(0.0, end_s - now_s) for end_s in self._running.values())
         waiting_s = self._queue.token_count(Priority.INTERACTIVE) * self._s_per_token
         return (rest_s + waiting_s) / self._worker_count

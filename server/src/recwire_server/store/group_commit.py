@@ -109,7 +109,8 @@ class GroupCommitter:
         return await done
 
     def _admit(self, waiter: Waiter) -> None:
-        """Raise StoreOverloadedError if one more write is too much, or comes too late."""
+        """Raise StoreOverloadedError if one more write is too much, or comes too late. Nothing is refused while the
+        writer is idle: an estimate that is wrong would never be mended."""
         now_s, waiting = time.monotonic(), len(self._waiting)
         wait_s = (waiting // MAX_GROUP_SIZE + self._is_busy) * self._commit_s
         if waiting >= MAX_WAITING:
@@ -117,7 +118,7 @@ class GroupCommitter:
             raise StoreOverloadedError(description, max(wait_s, MIN_RETRY_DELAY_S))
         if waiter.is_past(now_s):
             raise _expired()
-        if now_s + wait_s + self._commit_s > waiter.deadline_s:
+        if self._is_busy and now_s + wait_s + self._commit_s > waiter.deadline_s:
             left_s = waiter.deadline_s - now_s
             description = f"the disk takes about {wait_s + self._commit_s:.3f} s; the deadline is in {left_s:.3f} s"
             raise StoreOverloadedError(description, max(wait_s, MIN_RETRY_DELAY_S))
