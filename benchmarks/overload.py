@@ -118,6 +118,32 @@ def _percentile(outcomes: Outcomes, code: str, percent: float) -> Any:
     return None if not taken_s else round(1e3 * float(np.percentile(taken_s, percent)), 2)
 
 
+def plot(result: Result, path: Path) -> None:
+    """Draw what was served and refused of what was offered, and how fast."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    rates, times = figure.subplots(1, 2)
+    stages = result["stages"]
+    loads = [stage["load"] for stage in stages]
+    rates.plot(loads, [stage["offered"] for stage in stages], "--", color="gray", label="offered")
+    rates.plot(loads, [stage["goodput"] for stage in stages], "o-", label="served")
+    rates.set(ylabel="calls a second", yscale="log", ylim=(10, None))
+    for percent, style in (("50", "o-"), ("99", "s--")):
+        for kind, color in (("admitted", "tab:blue"), ("refused", "tab:red")):
+            shown = [stage for stage in stages if stage[f"{kind}_p{percent}_ms"] is not None]
+            values = [stage[f"{kind}_p{percent}_ms"] for stage in shown]
+            times.plot([stage["load"] for stage in shown], values, style, color=color, label=f"{kind}, p{percent}")
+    times.set(ylabel="milliseconds", yscale="log")
+    for axes in (rates, times):
+        axes.set(xlabel="load, of capacity", xscale="log", xticks=loads, xticklabels=[f"{load:g}x" for load in loads])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    figure.suptitle(f"Embed under open load; capacity {result['capacity']:g} calls/s")
+    figure.savefig(path, metadata={"Date": None})
+
+
 def table(result: Result) -> Table:
     """Return the figures for people."""
     title = f"overload: capacity {result['capacity']:g} calls/s; {result['data']}"
