@@ -4,12 +4,12 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from math import inf
 
 from recwire_server.encoder import Encoder, Vector
 from recwire_server.encoder.batcher import Batcher
 from recwire_server.encoder.cache import EmbeddingCache
 from recwire_server.encoder.embedder import Embedder
+from recwire_server.queue_limit import QueueLimit
 from recwire_server.testing import HashEncoder
 
 MAX_WORKERS = 16  # whose batches may be at the gate when it opens
@@ -72,8 +72,7 @@ async def running_embedder(
     max_batch_tokens: int = 256,
     max_batch_wait_s: float = 0.0,
     max_queue_size: int = 1_024,
-    max_wait_s: float = inf,
-    max_standing_wait_s: float = inf,
+    wait_limit: QueueLimit | None = None,
     embedding_cache_bytes: int = 0,
 ) -> AsyncIterator[Embedder]:
     """Run an embedder on threads of its own for the length of the block, at whose end nothing waits any more."""
@@ -84,8 +83,7 @@ async def running_embedder(
         max_batch_tokens=max_batch_tokens,
         max_batch_wait_s=max_batch_wait_s,
         max_queue_size=max_queue_size,
-        max_wait_s=max_wait_s,
-        max_standing_wait_s=max_standing_wait_s,
+        wait_limit=wait_limit or QueueLimit(),
     )
     async with batcher:
         yield Embedder(encoder, batcher, EmbeddingCache(embedding_cache_bytes))

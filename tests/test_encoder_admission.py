@@ -8,6 +8,7 @@ import pytest
 from gated_encoder import GatedEncoder, begun, running_embedder
 
 from recwire_server.encoder import OverloadedError, Priority, Purpose, Vector
+from recwire_server.queue_limit import QueueLimit
 from recwire_server.testing import HashEncoder
 
 BULK = Priority.BULK
@@ -95,7 +96,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once():
 async def test_a_burst_may_wait_where_a_standing_queue_is_short():
     """What comes at once after a pause is taken, though it waits; once more comes than can be done, the wait is
     bounded by the shorter limit, and the encoder stays busy."""
-    async with running_embedder(SlowEncoder(), max_wait_s=5, max_standing_wait_s=5 * TEXT_S) as embedder:
+    async with running_embedder(SlowEncoder(), wait_limit=QueueLimit(5, 5 * TEXT_S)) as embedder:
         await embedder.embed(["timed"], QUERY)
         await asyncio.gather(*(embedder.embed([f"burst {n}"], QUERY) for n in range(20)))
         begin_s, tasks = time.monotonic(), list[asyncio.Task[object]]()

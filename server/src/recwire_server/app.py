@@ -29,9 +29,11 @@ from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.lifecycle import Lifecycle
 from recwire_server.popularity import Popularity
 from recwire_server.prior import Prior, PriorWeights
+from recwire_server.queue_limit import QueueLimit
 from recwire_server.ranking import Ranker
 from recwire_server.recall_monitor import RecallMonitor
 from recwire_server.recommender import Recommender
+from recwire_server.search_turn import SearchTurns
 from recwire_server.served import ServedHistory
 from recwire_server.service.admin_service import AdminService
 from recwire_server.service.boundary import Boundary, CallLimits
@@ -58,6 +60,7 @@ class App:
         self._settings = settings
         self._encoder = encoder
         self._tasks = TaskKeeper()
+        wait_limit = QueueLimit(settings.max_queue_wait_s, settings.max_standing_wait_s)
         self._batcher = Batcher(
             encoder,
             worker_count=settings.encoder_thread_count,
@@ -65,8 +68,7 @@ class App:
             max_batch_tokens=settings.max_batch_tokens,
             max_batch_wait_s=settings.max_batch_wait_s,
             max_queue_size=settings.max_queue_size,
-            max_wait_s=settings.max_queue_wait_s,
-            max_standing_wait_s=settings.max_standing_wait_s,
+            wait_limit=wait_limit,
         )
         self._embedder = Embedder(encoder, self._batcher, EmbeddingCache(settings.embedding_cache_bytes))
         self._store = SqliteStore(
@@ -101,7 +103,9 @@ class App:
         served, turns = ServedHistory(), KeyedLocks()
         self._recall_monitor = RecallMonitor(self._tasks, settings.recall_target)
         ranker = Ranker(Prior(self._popularity, _prior_weights(settings)), self._recall_monitor)
-        self._recommender = Recommender(self._embedder, self._catalogue, self._users, served, turns, ranker)
+        self._recommender = Recommender(
+            self._embedder, self._catalogue, self._users, served, turns, ranker, SearchTurns(wait_limit)
+        )
         self._user_records = UserRecords(self._users, self._catalogue, served, turns)
         connections = ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s)
         self._transport = Transport(settings.listen, Lifecycle(), _call_limits(settings), connections, self._register)

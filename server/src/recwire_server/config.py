@@ -216,14 +216,14 @@ class Settings(BaseSettings):
     max_queue_wait_s: float = Field(
         0.5,
         gt=0,
-        description="Seconds, by estimate, that a text may wait for the encoder in a burst; beyond it calls are "
-        "refused with RESOURCE_EXHAUSTED, as those are whose own deadline comes sooner.",
+        description="Seconds, by estimate, that a text may wait for the encoder, or a search for its turn, in a burst; "
+        "beyond it calls are refused with RESOURCE_EXHAUSTED, as those are whose own deadline comes sooner.",
     )
     max_standing_wait_s: float = Field(
         0.05,
         gt=0,
-        description="The same once texts have waited for a second without a break, so that more comes than can be "
-        "done: two batches on a CPU, which keep the encoder busy; longer only makes every call slower.",
+        description="The same once some have waited for a second without a break, so that more comes than can be done: "
+        "two batches on a CPU, which keep the encoder busy; longer only makes every call slower.",
     )
     embedding_cache_bytes: int = Field(
         64 * 1024 * 1024,

@@ -7,21 +7,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from math import inf
 from types import TracebackType
 from typing import Self
 
 from recwire_server.encoder import DeadlineError, Encoder, OverloadedError, Priority, StoppedError, Vector
 from recwire_server.encoder.queue import Batch, QueuedSequence, SequenceQueue
+from recwire_server.queue_limit import QueueLimit
 
 # Bulk work that waits, in batches a worker: enough for near lengths to meet, few enough to give up at once.
 BULK_BATCHES = 8
 # What a batch that was slower than the estimate weighs in it. A faster one counts at once: the first batches are slow,
 # and nobody is to be refused for that.
 SLOWER_WEIGHT = 0.1
-# A queue that has not been empty for so long stands: it holds no burst, but more than can be done, and waiting in it
-# only makes every call slow (controlled delay, as in Maurer, "Fail at Scale", ACM Queue 13-8, 2015).
-BURST_S = 1.0
 MIN_RETRY_DELAY_S = 0.05  # while no batch has been timed yet, and so that nobody asks again in a tight loop
 
 
@@ -63,9 +60,8 @@ class Batcher:
     Use it as `async with`; the threads live as long as the block, and what waits at its end fails with StoppedError.
     A thread that is free takes a batch of what waits (see SequenceQueue) at once; with max_batch_wait_s it lets the
     batch fill for so long, from its first sequence on. max_queue_size: interactive sequences that may wait; more are
-    refused. max_wait_s, max_standing_wait_s: for how long, by estimate, in a burst and in a queue that stands. Bulk
-    work waits in `room` for its turn instead. Belongs to the event loop; what it shares with the threads is behind a
-    lock.
+    refused. wait_limit: for how long they may wait. Bulk work waits in `room` for its turn instead. Belongs to the
+    event loop; what it shares with the threads is behind a lock.
     """
 
     def __init__(
@@ -77,8 +73,7 @@ class Batcher:
         max_batch_tokens: int,
         max_batch_wait_s: float,
         max_queue_size: int,
-        max_wait_s: float = inf,
-        max_standing_wait_s: float = inf,
+        wait_limit: QueueLimit,
     ) -> None:
         self._encoder = encoder
         self._worker_count = worker_count
@@ -86,8 +81,7 @@ class Batcher:
         self._max_batch_size = max_batch_size if encoder.batch_invariant else 1
         self._max_batch_wait_s = max_batch_wait_s
         self.max_queue_size = max_queue_size
-        self._max_wait_s = max_wait_s
-        self._max_standing_wait_s = min(max_standing_wait_s, max_wait_s)
+        self._wait_limit = wait_limit
         self._max_bulk_size = BULK_BATCHES * self._max_batch_size * worker_count
         self._queue = SequenceQueue(self._max_batch_size, max_batch_tokens)
         self._lock = threading.Lock()  # guards the queue and the four below
@@ -184,8 +178,7 @@ class Batcher:
                 f"what waits for the encoder takes it about {taken_s:.3f} s; the deadline is in {left_s:.3f} s"
             )
             raise OverloadedError(description, _retry_delay_s(wait_s))
-        is_standing = self._queue.standing_s(Priority.INTERACTIVE, now_s) > BURST_S
-        limit_s = self._max_standing_wait_s if is_standing else self._max_wait_s
+        limit_s = self._wait_limit.wait_s(self._queue.standing_s(Priority.INTERACTIVE, now_s))
         if waiting and wait_s > limit_s:
             description = f"what waits for the encoder takes it about {wait_s:.3f} s; the limit is {limit_s:g} s"
             raise OverloadedError(description, _retry_delay_s(wait_s))
