@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import chain
 
 import grpc
+from access_files import Metadata
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from access_files import Metadata
 from recwire.v1 import admin_service_pb2, catalog_service_pb2, recommender_service_pb2, user_service_pb2
 
 TIMEOUT_S = 30.0  # for what takes milliseconds on an idle machine
@@ -28,7 +28,9 @@ class Rpc:
 
     def call(self, channel: grpc.Channel, metadata: Metadata = (), request: bytes = b"") -> bytes:
         """Send one request; return the first answer, b"" if there is none. Raises grpc.RpcError."""
-        shape = "_".join("stream" if streams else "unary" for streams in (self.streams_requests, self.streams_responses))
+        shape = "_".join(
+            "stream" if streams else "unary" for streams in (self.streams_requests, self.streams_responses)
+        )
         sent = iter([request]) if self.streams_requests else request
         call = getattr(channel, shape)(f"/{self.name}")(sent, metadata=metadata, timeout=TIMEOUT_S)
         if not self.streams_responses:

@@ -74,7 +74,7 @@ def expected(rpc: Rpc, shown: str, transport: str) -> str:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("rpc", (*CONTRACT, *HEALTH, *REFLECTION), ids=lambda rpc: rpc.name)
+@pytest.mark.parametrize("rpc", [*CONTRACT, *HEALTH, *REFLECTION], ids=lambda rpc: rpc.name)
 def test_a_call_passes_with_a_valid_key_of_a_sufficient_role(rpc: Rpc, transport: str, ports: Ports):
     """And with no other; over mTLS without a certificate there is no connection."""
     outcomes = {shown: rpc.outcome(ports.channels[transport], ports.metadata[shown]) for shown in SHOWN}
