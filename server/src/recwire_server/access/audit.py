@@ -41,7 +41,7 @@ def keys_not_reloaded() -> None:
 
 
 def _outcome(context: Context) -> str:
-    if context.cancelled():
+    if not context.done():  # no status was sent: the caller went away, or its deadline passed
         return grpc.StatusCode.CANCELLED.name
-    number = context.code()
-    return next((code.name for code in grpc.StatusCode if number in (code, code.value[0])), "OK")
+    code = context.code()
+    return code.name if isinstance(code, grpc.StatusCode) else grpc.StatusCode.OK.name
