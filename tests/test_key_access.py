@@ -26,7 +26,7 @@ from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire_server.access.keyring import MAX_CHECKS, Keyring
 from recwire_server.access.role import Role
 from recwire_server.config import load_settings
-from recwire_server.errors import KeyChecksFullError, UnauthenticatedError
+from recwire_server.errors import ExhaustedError, UnauthenticatedError
 from recwire_server.testing import HashEncoder, running_server
 
 PATIENCE_S = 30.0  # for what takes a second
@@ -158,7 +158,7 @@ async def test_wrong_keys_wait_in_a_bounded_queue(keys_file: Path):
 
     kinds = [type(outcome) for outcome in outcomes]
     assert kinds[:MAX_CHECKS] == [UnauthenticatedError] * MAX_CHECKS
-    assert set(kinds[MAX_CHECKS:]) == {KeyChecksFullError}
+    assert set(kinds[MAX_CHECKS:]) == {ExhaustedError}
 
 
 async def test_a_key_is_checked_once(keys_file: Path):
