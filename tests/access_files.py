@@ -41,7 +41,7 @@ def bearer(text: str) -> Metadata:
 
 @dataclass(frozen=True)
 class CertificateFiles:
-    """A server's certificate, its key, and the certificate of who signed it, which signs clients' too."""
+    """A server's certificate, its key, and a client's; and the certificate of who signed them."""
 
     folder: Path
     authority: trustme.CA
@@ -64,10 +64,13 @@ def make_certificates(folder: Path) -> CertificateFiles:
     """Write certificates of a new authority into a folder, over those that are there, one file after the other."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
+    client = authority.issue_cert("client@example.org")
     for name, content in (
         ("server.pem", b"".join(blob.bytes() for blob in certificate.cert_chain_pems)),
         ("server-key.pem", certificate.private_key_pem.bytes()),
         ("ca.pem", authority.cert_pem.bytes()),
+        ("client.pem", client.cert_chain_pems[0].bytes()),
+        ("client-key.pem", client.private_key_pem.bytes()),
     ):
         (folder / name).write_bytes(content)
     return CertificateFiles(folder, authority)

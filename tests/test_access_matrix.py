@@ -35,9 +35,8 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     keys_file = folder / "keys.json"
     keys = {role: add_key(keys_file, role) for role in Role}
     certificates = make_certificates(folder)
-    client = certificates.authority.issue_cert("client@example.org")
     trusted = certificates.authority.cert_pem.bytes()
-    own = {"private_key": client.private_key_pem.bytes(), "certificate_chain": client.cert_chain_pems[0].bytes()}
+    own = [(folder / name).read_bytes() for name in ("client-key.pem", "client.pem")]
     mutual = {**certificates.settings, "tls_client_ca_file": certificates.client_ca_file}
     with ExitStack() as exit_stack:
 
@@ -49,7 +48,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
         channels = {
             "plain": grpc.insecure_channel(address("plain", {})),
             "TLS": grpc.secure_channel(address("tls", certificates.settings), grpc.ssl_channel_credentials(trusted)),
-            "mTLS": grpc.secure_channel(mutual_address, grpc.ssl_channel_credentials(trusted, **own)),
+            "mTLS": grpc.secure_channel(mutual_address, grpc.ssl_channel_credentials(trusted, *own)),
             WITHOUT_CERTIFICATE: grpc.secure_channel(mutual_address, grpc.ssl_channel_credentials(trusted)),
         }
         for channel in channels.values():
