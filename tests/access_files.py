@@ -20,7 +20,7 @@ def add_key(path: Path, role: Role, *, id_prefix: str = "", expire_time: datetim
     key = Key(token.key_id, "", role, id_prefix, datetime.now(UTC), expire_time, hash_secret(token.secret))
     with changing_keys(path) as keys:
         keys[key.id] = key
-    return str(token)
+    return token.text
 
 
 def revoke_key(path: Path, text: str) -> None:

@@ -92,9 +92,10 @@ class Transport:
         server = grpc.aio.server(options=_options(self._connections))
         self._register(Boundary(server, self._lifecycle, self._limits, self._authorization))
         health_service = HealthService(("", *SERVICES), self._lifecycle)
-        health_pb2_grpc.add_HealthServicer_to_server(health_service, self._guard(server, self._health_access))
+        health_guard = self._guard(server, asks_for_key=self._health_access is HealthAccess.KEY)
+        health_pb2_grpc.add_HealthServicer_to_server(health_service, health_guard)
         if self._reflection_access is not ReflectionAccess.OFF:
-            _add_reflection(self._guard(server, self._reflection_access))
+            _add_reflection(self._guard(server, asks_for_key=self._reflection_access is ReflectionAccess.KEY))
         host = self._address.rpartition(":")[0]
         try:
             if self._certificates is None:
@@ -124,10 +125,8 @@ class Transport:
                 await self._lifecycle.no_calls()
         await server.stop(None)
 
-    def _guard(self, server: grpc.aio.Server, access: HealthAccess | ReflectionAccess) -> KeyGuard:
-        return KeyGuard(
-            server, Authorization(None) if access in (HealthAccess.OPEN, ReflectionAccess.OPEN) else self._authorization
-        )
+    def _guard(self, server: grpc.aio.Server, *, asks_for_key: bool) -> KeyGuard:
+        return KeyGuard(server, self._authorization if asks_for_key else Authorization(None))
 
 
 def _options(connections: ConnectionRules) -> list[tuple[str, int]]:

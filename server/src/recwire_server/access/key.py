@@ -44,7 +44,9 @@ class Token:
     key_id: str
     secret: str = field(repr=False)
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The key as its holder has it."""
         return f"rw_{self.key_id}_{self.secret}"
 
 

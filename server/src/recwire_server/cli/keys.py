@@ -64,7 +64,7 @@ def create(
     except KeyFileError as error:
         leave(str(error))
     typer.echo(f"key {key.id}, role {key.role}: keep it now, it is not shown again", err=True)
-    typer.echo(str(token))
+    typer.echo(token.text)
 
 
 @app.command(name="list")
