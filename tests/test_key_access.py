@@ -104,7 +104,7 @@ def test_keys_come_and_go_while_the_server_runs(channel, keys_file: Path):
 
 def test_a_key_expires_between_two_calls(start_server, keys_file: Path):
     """Also one that was found to be right before."""
-    text = add_key(keys_file, Role.READ, expire_time=datetime.now(UTC) + timedelta(seconds=1.5))
+    text = add_key(keys_file, Role.READ, expire_time=datetime.now(UTC) + timedelta(seconds=3))
     with grpc.insecure_channel(start_server(keys_file=keys_file).address) as channel:
         list_items(channel, text)
         call_until(lambda: is_refused(channel, text))
