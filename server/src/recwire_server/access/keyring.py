@@ -86,12 +86,11 @@ class Keyring:
             audit.keys_not_reloaded()
             return
         audit.keys_reloaded(before=self._keys.keys(), after=keys.keys())
-        hashes = {key.id: key.secret_hash for key in self._known.values()}
         self._keys = keys
         self._known = {
             digest: keys[old.id]
             for digest, old in self._known.items()
-            if old.id in keys and keys[old.id].secret_hash == hashes[old.id]
+            if old.id in keys and keys[old.id].secret_hash == old.secret_hash
         }
         self._wrong.clear()
 
