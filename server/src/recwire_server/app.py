@@ -13,6 +13,9 @@ from recwire.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from recwire.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from recwire.v1.recommender_service_pb2_grpc import add_RecommenderServiceServicer_to_server
 from recwire.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+from recwire_server.access.authorization import Authorization
+from recwire_server.access.certificate import Certificates
+from recwire_server.access.keyring import Keyring
 from recwire_server.catalogue import Catalogue
 from recwire_server.config import OlderEvents, Settings, VectorSpaceName
 from recwire_server.encoder import Encoder
@@ -53,7 +56,8 @@ logger = logging.getLogger(__name__)
 class App:
     """A server. `async with` starts it, and stops it at the end of the block; inside, health says SERVING.
 
-    encoder: loaded. Entering raises OSError if the address is taken, DataDirectoryError if the directory cannot serve.
+    encoder: loaded. Entering raises OSError if the address is taken, DataDirectoryError if the directory cannot serve,
+    AccessError if keys or certificates cannot be read.
     """
 
     def __init__(self, settings: Settings, encoder: Encoder) -> None:
@@ -107,13 +111,26 @@ class App:
             self._embedder, self._catalogue, self._users, served, turns, ranker, SearchTurns(wait_limit)
         )
         self._user_records = UserRecords(self._users, self._catalogue, served, turns)
-        connections = ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s)
-        self._transport = Transport(settings.listen, Lifecycle(), _call_limits(settings), connections, self._register)
+        self._keyring = Keyring(settings.keys_file) if settings.keys_file else None
+        self._certificates = _certificates(settings)
+        self._transport = Transport(
+            settings.listen,
+            Lifecycle(),
+            _call_limits(settings),
+            ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s),
+            Authorization(self._keyring),
+            self._register,
+            certificates=self._certificates,
+            health_access=settings.health_access,
+            reflection_access=settings.reflection,
+        )
         self._exit = AsyncExitStack()
         self.address = settings.listen  # as bound, once the block is entered
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exit_on_error:
+            if self._keyring is not None:
+                await exit_on_error.enter_async_context(self._keyring)
             exit_on_error.push_async_callback(self._transport.stop, self._settings.drain_s)
             self.address = await self._transport.start()
             await self._store.start()
@@ -141,6 +158,13 @@ class App:
     ) -> None:
         await self._exit.aclose()
 
+    def reload(self) -> None:
+        """Read the API keys and the certificates again; what cannot be read stays as it was, and the log says so."""
+        if self._keyring is not None:
+            self._keyring.reload()
+        if self._certificates is not None:
+            self._certificates.reload()
+
     def _register(self, boundary: Boundary) -> None:
         """Put the services on the port."""
         recommender_service = RecommenderService(self._recommender, self._encoder, self._settings.default_timeout_s)
@@ -162,6 +186,12 @@ class App:
 
 def _call_limits(settings: Settings) -> CallLimits:
     return CallLimits(settings.max_calls, settings.max_streams, settings.default_timeout_s)
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+        return None
+    return Certificates(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 def _history_rules(settings: Settings) -> HistoryRules:
@@ -191,7 +221,7 @@ def _prior_weights(settings: Settings) -> PriorWeights:
 
 async def serve(settings: Settings, encoder: Encoder) -> None:
     """Serve until SIGTERM or SIGINT; say on standard output where, once calls are taken. A second signal ends it at
-    once."""
+    once, and SIGHUP reads keys and certificates again."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -202,8 +232,10 @@ async def serve(settings: Settings, encoder: Encoder) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    app = App(settings, encoder)
+    loop.add_signal_handler(signal.SIGHUP, app.reload)
     gc.disable()  # what a start makes is there to stay
-    async with App(settings, encoder) as app:
+    async with app:
         _collect_garbage_seldom()
         print(f"recwire is serving on {app.address}", flush=True)
         await stop.wait()

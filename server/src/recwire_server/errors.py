@@ -4,6 +4,8 @@
     |- InvalidRequestError   a field breaks its bound: every one of them is named
     |- NotFoundError         an item or a user asked for by id is unknown
     |- PreconditionError     the request does not fit this server's state or model
+    |- UnauthenticatedError  no API key, or none that is valid
+    |- ForbiddenError        the key may not do this
     |- ExhaustedError        more than the server takes at a time: try again later
     |- LateError             the deadline has passed
     |- UnavailableError      starting, draining, or the store cannot write: try again later
@@ -56,6 +58,23 @@ class PreconditionError(RecwireServerError):
         super().__init__(description)
         self.reason = reason
         self.subject = subject
+
+
+class UnauthenticatedError(RecwireServerError):
+    """Who calls is not known: `reason` says whether there is no key, or none that is valid."""
+
+    def __init__(self, reason: str, description: str) -> None:
+        super().__init__(description)
+        self.reason = reason
+
+
+class ForbiddenError(RecwireServerError):
+    """Who calls is known, and may not: `reason` says why, `field` which id is at fault; empty: it is the rpc."""
+
+    def __init__(self, reason: str, description: str, field: str = "") -> None:
+        super().__init__(description)
+        self.reason = reason
+        self.field = field
 
 
 class ExhaustedError(RecwireServerError):

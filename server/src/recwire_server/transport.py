@@ -11,9 +11,13 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from recwire.v1 import admin_service_pb2, catalog_service_pb2, recommender_service_pb2, user_service_pb2
+from recwire_server.access.authorization import Authorization
+from recwire_server.access.certificate import Certificates
+from recwire_server.access.standard import HealthAccess, ReflectionAccess
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.health_service import HealthService
+from recwire_server.service.key_guard import KeyGuard
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 # An answer of 1,000 items with texts may be larger than a request; clients that keep gRPC's 4 MiB are told by gRPC.
@@ -53,7 +57,7 @@ class ConnectionRules:
 class Transport:
     """A gRPC server on one address; its health is NOT_SERVING from the first moment until `serve`, and from `stop` on.
 
-    address: HOST:PORT; port 0 picks a free one. Belongs to the event loop.
+    address: HOST:PORT; port 0 picks a free one. certificates: None listens without TLS. Belongs to the event loop.
     """
 
     def __init__(
@@ -62,24 +66,42 @@ class Transport:
         lifecycle: Lifecycle,
         limits: CallLimits,
         connections: ConnectionRules,
+        authorization: Authorization,
         register: Register,
+        *,
+        certificates: Certificates | None = None,
+        health_access: HealthAccess = HealthAccess.OPEN,
+        reflection_access: ReflectionAccess = ReflectionAccess.KEY,
     ) -> None:
         self._address = address
         self._limits = limits
         self._connections = connections
         self._lifecycle = lifecycle
         self._register = register
+        self._authorization = authorization
+        self._certificates = certificates
+        self._health_access = health_access
+        self._reflection_access = reflection_access
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> str:
-        """Take connections, not yet calls; return HOST:PORT as bound. Raises OSError if the address cannot be bound."""
+        """Take connections, not yet calls; return HOST:PORT as bound.
+
+        Raises OSError if the address cannot be bound, CertificateError if the certificates cannot be used.
+        """
         server = grpc.aio.server(options=_options(self._connections))
-        self._register(Boundary(server, self._lifecycle, self._limits))
-        health_pb2_grpc.add_HealthServicer_to_server(HealthService(("", *SERVICES), self._lifecycle), server)
-        _add_reflection(server)
+        self._register(Boundary(server, self._lifecycle, self._limits, self._authorization))
+        health_service = HealthService(("", *SERVICES), self._lifecycle)
+        health_guard = self._guard(server, asks_for_key=self._health_access is HealthAccess.KEY)
+        health_pb2_grpc.add_HealthServicer_to_server(health_service, health_guard)
+        if self._reflection_access is not ReflectionAccess.OFF:
+            _add_reflection(self._guard(server, asks_for_key=self._reflection_access is ReflectionAccess.KEY))
         host = self._address.rpartition(":")[0]
         try:
-            port = server.add_insecure_port(self._address)
+            if self._certificates is None:
+                port = server.add_insecure_port(self._address)
+            else:
+                port = server.add_secure_port(self._address, self._certificates.credentials())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address}: {error}; is another server there?") from error
         await server.start()
@@ -103,6 +125,9 @@ class Transport:
                 await self._lifecycle.no_calls()
         await server.stop(None)
 
+    def _guard(self, server: grpc.aio.Server, *, asks_for_key: bool) -> KeyGuard:
+        return KeyGuard(server, self._authorization if asks_for_key else Authorization(None))
+
 
 def _options(connections: ConnectionRules) -> list[tuple[str, int]]:
     """Return the options of the gRPC server."""
@@ -122,7 +147,7 @@ def _options(connections: ConnectionRules) -> list[tuple[str, int]]:
     return options
 
 
-def _add_reflection(server: grpc.aio.Server) -> None:
+def _add_reflection(server: KeyGuard) -> None:
     """Serve reflection as v1 and as v1alpha, which older tools ask for; the two differ in nothing but the name."""
     _describe_reflection_v1()
     names = (*SERVICES, health.SERVICE_NAME, REFLECTION_V1, reflection.SERVICE_NAME)
@@ -133,9 +158,7 @@ def _add_reflection(server: grpc.aio.Server) -> None:
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(REFLECTION_V1, {"ServerReflectionInfo": handler}),)
-    )
+    server.add_registered_method_handlers(REFLECTION_V1, {"ServerReflectionInfo": handler})
 
 
 def _describe_reflection_v1() -> None:

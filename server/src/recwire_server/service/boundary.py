@@ -1,4 +1,5 @@
-"""What stands around every rpc: is the server ready, has it room, does the request parse, what is told of an error."""
+"""What stands around every rpc: who calls, is the server ready, has it room, does the request parse, what is told of an
+error."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -9,10 +10,14 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from recwire_server.access.authorization import Authorization
+from recwire_server.access.key import Key
+from recwire_server.access.role import REQUIRED_ROLES
 from recwire_server.admission import Slots
 from recwire_server.errors import InvalidRequestError, LateError, UnavailableError
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.malformed import malformed
+from recwire_server.service.named_id import check_ids
 from recwire_server.service.status import told_of
 
 RETRY_DELAY_S = 1.0  # starting takes seconds, and another server is free at once
@@ -40,9 +45,12 @@ class Boundary:
     is wrong.
     """
 
-    def __init__(self, server: grpc.aio.Server, lifecycle: Lifecycle, limits: CallLimits) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, lifecycle: Lifecycle, limits: CallLimits, authorization: Authorization
+    ) -> None:
         self._server = server
         self._lifecycle = lifecycle
+        self._authorization = authorization
         self._default_timeout_s = limits.default_timeout_s
         self._calls = Slots("calls", limits.max_calls, "max_calls")
         self._streams = Slots("streams", limits.max_streams, "max_streams")
@@ -59,6 +67,7 @@ class Boundary:
         """Return the handler of an rpc with the boundary around it; requests reach it as bytes."""
         rpc = f"{service}/{name}"
         message_type: type[Message] = handler.request_deserializer.__self__
+        needed = REQUIRED_ROLES[rpc]  # checked first, by metadata alone: a stranger hears of nothing that is or is not
         calls: AbstractContextManager[None] = self._calls
         streams: AbstractContextManager[None] = self._streams
         if service == ALWAYS_TAKEN:
@@ -66,35 +75,38 @@ class Boundary:
 
         async def unary_unary(data: bytes, context: Context) -> Message:
             try:
+                caller = await self._authorization.caller(rpc, needed, context)
                 remaining_s = self._admit(context)
                 with calls:
-                    answer = handler.unary_unary(_parsed(data, message_type), context)
+                    answer = handler.unary_unary(_parsed(data, message_type, caller), context)
                     response: Message = await (self._in_time(answer) if remaining_s is None else answer)
                 return response
             except Exception as error:
-                await _abort(rpc, error, context)
+                await abort(rpc, error, context)
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
+                caller = await self._authorization.caller(rpc, needed, context)
                 self._admit(context)
                 with streams:
-                    async for response in handler.unary_stream(_parsed(data, message_type), context):
+                    async for response in handler.unary_stream(_parsed(data, message_type, caller), context):
                         yield response
             except Exception as error:
-                await _abort(rpc, error, context)
+                await abort(rpc, error, context)
 
         # A coroutine, where the others are generators: when the call is cancelled, what it has in work has ended when
         # it returns.
         async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> None:
             try:
+                caller = await self._authorization.caller(rpc, needed, context)
                 self._admit(context)
-                requests = Requests(stream, message_type)
+                requests = Requests(stream, message_type, caller, self._authorization)
                 with streams, self._lifecycle.told_of_drain(requests.end):
                     async with aclosing(handler.stream_stream(requests, context)) as responses:
                         async for response in responses:
                             await context.write(response)
             except Exception as error:
-                await _abort(rpc, error, context)
+                await abort(rpc, error, context)
 
         around = {"unary_unary": unary_unary, "unary_stream": unary_stream, "stream_stream": stream_stream}
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
@@ -124,12 +136,21 @@ class Boundary:
 
 
 class Requests(AsyncIterator[Message]):
-    """The requests of a stream. For one that does not parse InvalidRequestError is raised; the next one comes after it,
-    if the rpc reads on. After `end` UnavailableError is raised, also for a request that is being waited for."""
+    """The requests of a stream. For one that does not parse InvalidRequestError is raised, for one that its caller may
+    not send (any more) ForbiddenError or UnauthenticatedError; the next one comes after it, if the rpc reads on. After
+    `end` UnavailableError is raised, also for a request that is being waited for."""
 
-    def __init__(self, stream: AsyncIterator[bytes], message_type: type[Message]) -> None:
+    def __init__(
+        self,
+        stream: AsyncIterator[bytes],
+        message_type: type[Message],
+        caller: Key | None,
+        authorization: Authorization,
+    ) -> None:
         self._stream = stream
         self._message_type = message_type
+        self._caller = caller
+        self._authorization = authorization
         self._reader: asyncio.Task[object] | None = None
         self._is_over = False
 
@@ -152,7 +173,8 @@ class Requests(AsyncIterator[Message]):
             raise _unavailable(Phase.DRAINING) from None
         finally:
             self._reader = None
-        return _parsed(data, self._message_type)
+        self._authorization.check_still_valid(self._caller)
+        return _parsed(data, self._message_type, self._caller)
 
 
 def _unavailable(phase: Phase) -> UnavailableError:
@@ -160,14 +182,17 @@ def _unavailable(phase: Phase) -> UnavailableError:
     return UnavailableError(phase.name, description, RETRY_DELAY_S)
 
 
-def _parsed(data: bytes, message_type: type[Message]) -> Message:
+def _parsed(data: bytes, message_type: type[Message], caller: Key | None) -> Message:
+    """Return the request, which names nothing that its caller may not name."""
     try:
-        return message_type.FromString(data)
+        request = message_type.FromString(data)
     except DecodeError as error:
         raise InvalidRequestError([malformed(data, message_type.DESCRIPTOR)]) from error
+    check_ids(request, caller)
+    return request
 
 
-async def _abort(rpc: str, error: Exception, context: Context) -> NoReturn:
+async def abort(rpc: str, error: Exception, context: Context) -> NoReturn:
     """End the call with the error's status and its details."""
     status = told_of(error, rpc)
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)

@@ -17,10 +17,12 @@ from recwire.v1.stream_pb2 import StreamError
 from recwire_server.encoder import DeadlineError, OverloadedError, StoppedError, TextError, TextTooLongError
 from recwire_server.errors import (
     ExhaustedError,
+    ForbiddenError,
     InvalidRequestError,
     LateError,
     NotFoundError,
     PreconditionError,
+    UnauthenticatedError,
     UnavailableError,
     Violation,
 )
@@ -68,6 +70,11 @@ def status_of(error: Exception) -> Status | None:
             )
             failure = details_pb.PreconditionFailure(violations=[violation])
             return _status(grpc.StatusCode.FAILED_PRECONDITION, error.reason, str(error), failure)
+        case UnauthenticatedError():
+            return _status(grpc.StatusCode.UNAUTHENTICATED, error.reason, str(error))
+        case ForbiddenError():
+            details = [_bad_request([Violation(error.field, str(error))])] if error.field else []
+            return _status(grpc.StatusCode.PERMISSION_DENIED, error.reason, str(error), *details)
         case NotImplementedError():  # of the generated servicers
             message = "this version does not serve this rpc yet"
             return _status(grpc.StatusCode.UNIMPLEMENTED, "NOT_SERVED_YET", message)
