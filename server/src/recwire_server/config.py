@@ -9,7 +9,7 @@ from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -78,6 +78,13 @@ def _checked_weights(value: object) -> dict[str, float]:
     return {name: float(weight) for name, weight in table.items()}
 
 
+def _checked_key_file(value: Path | None, info: ValidationInfo) -> Path | None:
+    data_dir = info.data.get("data_dir")
+    if value and data_dir and value.resolve().is_relative_to(data_dir.resolve()):
+        raise ValueError(f"lies in data_dir, {data_dir}, whose copies it would travel with: move it elsewhere")
+    return value
+
+
 class Settings(BaseSettings):
     """What an operator decides. Each description is the help of the flag, with the unit and why that default."""
 
@@ -90,6 +97,12 @@ class Settings(BaseSettings):
         "127.0.0.1:50051",
         description="HOST:PORT to listen on; port 0 picks a free one. The default stays on this machine: there is no "
         "access control yet.",
+    )
+    user_id_key_file: Annotated[Path | None, AfterValidator(_checked_key_file)] = Field(
+        None,
+        description="File with a key, 32 random bytes or more, outside the data directory: users are kept under "
+        "pseudonyms that are made with it, so that what is on disk names nobody. Without it: under their ids, which "
+        "needs no key to look after.",
     )
     model: Path | None = Field(
         None,

@@ -30,6 +30,7 @@ from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
 from recwire_server.store import StoreError
+from recwire_server.user_id import UserIdKeyError
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def _flag(field: str) -> Any:
 def serve(
     data_dir: Annotated[Path | None, _flag("data_dir")] = None,
     listen: Annotated[str | None, _flag("listen")] = None,
+    user_id_key_file: Annotated[Path | None, _flag("user_id_key_file")] = None,
     model: Annotated[Path | None, _flag("model")] = None,
     device: Annotated[DeviceChoice | None, _flag("device")] = None,
     precision: Annotated[Precision | None, _flag("precision")] = None,
@@ -98,7 +100,7 @@ def serve(
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    except (EncoderError, ModelExportError, StoreError, OSError) as error:
+    except (EncoderError, ModelExportError, StoreError, UserIdKeyError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
