@@ -5,14 +5,13 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
-import trustme
 from scripted_server import METHODS, Caller, Failure, ScriptedServer
 from test_client import BOTH, CALLS, VIEW
+from tls_files import TlsFiles, make_tls_files
 
 import recwire
 from recwire import UserUpdate
@@ -27,6 +26,11 @@ STREAMS = [
     ("check_users", (), "CheckUsers"),
 ]
 EVERY_CALL = [*(one[:3] for one in CALLS), *STREAMS]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    return make_tls_files(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -129,29 +133,6 @@ def test_a_client_does_not_show_its_key(server, client_class):
         client = call._client
         held = [client, *vars(client).values(), *(vars(stub) for stub in vars(client._stubs).values())]
     assert KEY not in repr(held)
-
-
-@dataclass(frozen=True)
-class Files:
-    """Certificates of a test, in files."""
-
-    ca: Path
-    certificate: Path
-    key: Path
-    server: grpc.ServerCredentials
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """An authority, a client's certificate, and a server that asks for one."""
-    folder, authority = tmp_path_factory.mktemp("tls"), trustme.CA()
-    client, served = authority.issue_cert("back-end.example.org"), authority.issue_cert("127.0.0.1")
-    ca, certificate, key = folder / "ca.pem", folder / "client.pem", folder / "client.key"
-    authority.cert_pem.write_to_path(str(ca))
-    client.cert_chain_pems[0].write_to_path(str(certificate))
-    client.private_key_pem.write_to_path(str(key))
-    pair = served.private_key_pem.bytes(), served.cert_chain_pems[0].bytes()
-    return Files(ca, certificate, key, grpc.ssl_server_credentials([pair], authority.cert_pem.bytes(), True))
 
 
 @BOTH

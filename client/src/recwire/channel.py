@@ -28,7 +28,7 @@ class Connection:
         credentials: grpc.ChannelCredentials | None = None,
         allow_plaintext_api_key: bool = False,
     ) -> None:
-        self._address = address
+        self.address = address
         self._credentials = credentials
         self._api_key = api_key
         self._options = options()
@@ -46,14 +46,14 @@ class Connection:
     def open(self) -> grpc.Channel:
         """Return a channel for ordinary code."""
         if self._credentials is None:
-            return grpc.insecure_channel(self._address, self._options)
-        return grpc.secure_channel(self._address, self._credentials, self._options)
+            return grpc.insecure_channel(self.address, self._options)
+        return grpc.secure_channel(self.address, self._credentials, self._options)
 
     def open_aio(self) -> grpc.aio.Channel:
         """Return a channel for the event loop that runs."""
         if self._credentials is None:
-            return grpc.aio.insecure_channel(self._address, self._options)
-        return grpc.aio.secure_channel(self._address, self._credentials, self._options)
+            return grpc.aio.insecure_channel(self.address, self._options)
+        return grpc.aio.secure_channel(self.address, self._credentials, self._options)
 
     def stubs(self, channel: grpc.Channel | grpc.aio.Channel) -> "Stubs":
         """Return the stubs over one of these channels; their calls bring the key."""

@@ -1,6 +1,7 @@
 """The command line: `recwire-server`.
 
-One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`.
+One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`. `access` has the
+options of those that call a server.
 """
 
 import typer
