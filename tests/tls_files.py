@@ -9,12 +9,14 @@ import trustme
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """ca: the authority of both ends. certificate, key: a client's. server: a server on 127.0.0.1 that asks for one."""
+    """ca: the authority of both ends. certificate, key: a client's. server: a server on 127.0.0.1 that asks for one;
+    server_alone: one that does not."""
 
     ca: Path
     certificate: Path
     key: Path
     server: grpc.ServerCredentials
+    server_alone: grpc.ServerCredentials
 
 
 def make_tls_files(folder: Path) -> TlsFiles:
@@ -27,4 +29,4 @@ def make_tls_files(folder: Path) -> TlsFiles:
     client.private_key_pem.write_to_path(str(key))
     pair = served.private_key_pem.bytes(), served.cert_chain_pems[0].bytes()
     server = grpc.ssl_server_credentials([pair], authority.cert_pem.bytes(), require_client_auth=True)
-    return TlsFiles(ca, certificate, key, server)
+    return TlsFiles(ca, certificate, key, server, grpc.ssl_server_credentials([pair]))
