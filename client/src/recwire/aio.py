@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import grpc
 from google.protobuf.message import Message
@@ -51,8 +51,6 @@ from recwire.v1.user_service_pb2 import (
 
 if TYPE_CHECKING:
     from recwire.vector import VectorLike
-
-T = TypeVar("T")
 
 
 class AsyncClient:

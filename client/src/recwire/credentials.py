@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 
 ON_THIS_MACHINE = re.compile("unix:|unix-abstract:")
-RESOLVERS = re.compile("dns:(///)?|ipv4:|ipv6:")  # what may stand before the hosts of gRPC's names
+RESOLVERS = re.compile("^(dns:(///)?|ipv4:|ipv6:)")  # what may stand before the hosts of gRPC's names
 HOST = re.compile(r"\[?(.+?)\]?(:\d+)?")
 
 

@@ -47,7 +47,7 @@ class Access:
             with Client(address, api_key=self.api_key, credentials=self.credentials) as client:
                 yield client
         except UnavailableError as error:
-            hint = self.hint(error.code)
+            hint = "" if error.reason else self.hint(error.code)  # with a reason it is recwire that answers
             leave(f"nothing takes calls at {address} ({error}): name a running server with --to HOST:PORT{hint}")
         except RecwireError as error:
             leave(f"{error}{self.hint(error.code)}")

@@ -40,9 +40,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RecommenderService(RecommenderServiceServicer):
     """Embed, EmbedStream, UpdateUser, UpdateUserStream, Recommend. default_timeout_s: of calls that set no deadline."""
 
-    def __init__(
-        self, recommender: Recommender, encoder: Encoder, user_ids: UserIds, default_timeout_s: float
-    ) -> None:
+    def __init__(self, recommender: Recommender, encoder: Encoder, user_ids: UserIds, default_timeout_s: float) -> None:
         self._recommender = recommender
         self._encoder = encoder
         self._user_ids = user_ids
