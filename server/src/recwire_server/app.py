@@ -47,6 +47,7 @@ from recwire_server.store.sqlite import SqliteStore
 from recwire_server.task import TaskKeeper
 from recwire_server.transport import ConnectionRules, Transport
 from recwire_server.user import Users
+from recwire_server.user_id import UserIds
 from recwire_server.user_record import UserRecords
 from recwire_server.user_sample import UserSample
 
@@ -57,7 +58,7 @@ class App:
     """A server. `async with` starts it, and stops it at the end of the block; inside, health says SERVING.
 
     encoder: loaded. Entering raises OSError if the address is taken, DataDirectoryError if the directory cannot serve,
-    AccessError if keys or certificates cannot be read.
+    AccessError if keys or certificates cannot be read, UserIdKeyError if the key of user ids cannot.
     """
 
     def __init__(self, settings: Settings, encoder: Encoder) -> None:
@@ -75,6 +76,7 @@ class App:
             wait_limit=wait_limit,
         )
         self._embedder = Embedder(encoder, self._batcher, EmbeddingCache(settings.embedding_cache_bytes))
+        self._user_ids = UserIds(settings.user_id_key_file)
         self._store = SqliteStore(
             settings.data_dir,
             dim=encoder.dim,
@@ -131,9 +133,10 @@ class App:
         async with AsyncExitStack() as exit_on_error:
             if self._keyring is not None:
                 await exit_on_error.enter_async_context(self._keyring)
+            self._user_ids.start()
             exit_on_error.push_async_callback(self._transport.stop, self._settings.drain_s)
             self.address = await self._transport.start()
-            await self._store.start()
+            await self._store.start(self._user_ids.key_fingerprint)
             exit_on_error.push_async_callback(self._store.close)
             await exit_on_error.enter_async_context(self._batcher)
             exit_on_error.push_async_callback(self._tasks.drain)
@@ -167,11 +170,12 @@ class App:
 
     def _register(self, boundary: Boundary) -> None:
         """Put the services on the port."""
-        recommender_service = RecommenderService(self._recommender, self._encoder, self._settings.default_timeout_s)
+        default_timeout_s = self._settings.default_timeout_s
+        recommender_service = RecommenderService(self._recommender, self._encoder, self._user_ids, default_timeout_s)
         add_RecommenderServiceServicer_to_server(recommender_service, boundary)
-        catalog_service = CatalogService(self._catalogue, self._encoder, self._settings.default_timeout_s)
+        catalog_service = CatalogService(self._catalogue, self._encoder, default_timeout_s)
         add_CatalogServiceServicer_to_server(catalog_service, boundary)
-        add_UserServiceServicer_to_server(UserService(self._user_records, self._encoder), boundary)
+        add_UserServiceServicer_to_server(UserService(self._user_records, self._encoder, self._user_ids), boundary)
         admin_service = AdminService(
             self._catalogue,
             self._users,

@@ -10,7 +10,7 @@ from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -89,6 +89,13 @@ def _checked_weights(value: object) -> dict[str, float]:
     return {name: float(weight) for name, weight in table.items()}
 
 
+def _checked_key_file(value: Path | None, info: ValidationInfo) -> Path | None:
+    data_dir = info.data.get("data_dir")
+    if value and data_dir and value.resolve().is_relative_to(data_dir.resolve()):
+        raise ValueError(f"lies in data_dir, {data_dir}, whose copies it would travel with: move it elsewhere")
+    return value
+
+
 class Settings(BaseSettings):
     """What an operator decides. Each description is the help of the flag, with the unit and why that default."""
 
@@ -128,6 +135,12 @@ class Settings(BaseSettings):
         ReflectionAccess.KEY,
         description="Who may ask which rpcs there are: nobody (off), everybody (open), or who has any valid key; "
         "without keys_file key is as open. The default tells strangers nothing, and serves grpcurl.",
+    )
+    user_id_key_file: Annotated[Path | None, AfterValidator(_checked_key_file)] = Field(
+        None,
+        description="File with a key, 32 random bytes or more, outside the data directory: users are kept under "
+        "pseudonyms that are made with it, so that what is on disk names nobody. Without it: under their ids, which "
+        "needs no key to look after.",
     )
     model: Path | None = Field(
         None,

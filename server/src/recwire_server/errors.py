@@ -3,6 +3,7 @@
     RecwireServerError
     |- InvalidRequestError   a field breaks its bound: every one of them is named
     |- NotFoundError         an item or a user asked for by id is unknown
+    |- UnknownUserError      likewise, before it is told by which id
     |- PreconditionError     the request does not fit this server's state or model
     |- UnauthenticatedError  no API key, or none that is valid
     |- ForbiddenError        the key may not do this
@@ -49,6 +50,12 @@ class NotFoundError(RecwireServerError):
         self.reason = f"{resource_type.upper()}_NOT_FOUND"
         self.resource_type = resource_type
         self.resource_name = resource_name
+
+
+class UnknownUserError(RecwireServerError):
+    """A user has no events. Only the service can name the user: what is kept may be a pseudonym."""
+
+    reason = "USER_NOT_FOUND"
 
 
 class PreconditionError(RecwireServerError):

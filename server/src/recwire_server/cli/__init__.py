@@ -1,7 +1,7 @@
 """The command line: `recwire-server`.
 
-One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`,
-`keys`.
+One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`, `keys`. `access`
+has the options of those that call a server.
 """
 
 import typer

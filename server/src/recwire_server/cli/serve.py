@@ -32,6 +32,7 @@ from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
 from recwire_server.store import StoreError
+from recwire_server.user_id import UserIdKeyError
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def serve(
     insecure: Annotated[bool | None, _flag("insecure")] = None,
     health_access: Annotated[HealthAccess | None, _flag("health_access")] = None,
     reflection: Annotated[ReflectionAccess | None, _flag("reflection")] = None,
+    user_id_key_file: Annotated[Path | None, _flag("user_id_key_file")] = None,
     model: Annotated[Path | None, _flag("model")] = None,
     device: Annotated[DeviceChoice | None, _flag("device")] = None,
     precision: Annotated[Precision | None, _flag("precision")] = None,
@@ -107,7 +109,7 @@ def serve(
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    except (AccessError, EncoderError, ModelExportError, StoreError, OSError) as error:
+    except (AccessError, EncoderError, ModelExportError, StoreError, UserIdKeyError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
