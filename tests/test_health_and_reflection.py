@@ -35,6 +35,9 @@ from recwire.v1.recommender_service_pb2_grpc import (
 from recwire.v1.user_service_pb2_grpc import UserServiceServicer, UserServiceStub, add_UserServiceServicer_to_server
 from recwire_server.lifecycle import Lifecycle
 from recwire_server.service.boundary import Boundary
+from recwire_server.service.status import ErrorTeller
+from recwire_server.telemetry.call import Calls
+from recwire_server.telemetry.metric import Metrics
 from recwire_server.transport import Transport
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -66,7 +69,7 @@ class Port:
     users: SlowUserService = field(default_factory=SlowUserService)
 
     async def start(self) -> None:
-        self.transport = Transport("127.0.0.1:0", Lifecycle(), self._register)
+        self.transport = Transport("127.0.0.1:0", Lifecycle(), Calls(Metrics()), ErrorTeller(), self._register)
         self.channel = grpc.aio.insecure_channel(await self.transport.start())
 
     def watch(self, service: str = "") -> grpc.aio.UnaryStreamCall:

@@ -13,6 +13,8 @@ from recwire.v1 import admin_service_pb2, catalog_service_pb2, recommender_servi
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.boundary import Boundary
 from recwire_server.service.health_service import HealthService
+from recwire_server.service.status import ErrorTeller
+from recwire_server.telemetry.call import Calls, ObservedServer
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 # An answer of 1,000 items with texts may be larger than a request; clients that keep gRPC's 4 MiB are told by gRPC.
@@ -40,9 +42,13 @@ class Transport:
     address: HOST:PORT; port 0 picks a free one. Belongs to the event loop.
     """
 
-    def __init__(self, address: str, lifecycle: Lifecycle, register: Register) -> None:
+    def __init__(
+        self, address: str, lifecycle: Lifecycle, calls: Calls, teller: ErrorTeller, register: Register
+    ) -> None:
         self._address = address
         self._lifecycle = lifecycle
+        self._calls = calls
+        self._teller = teller
         self._register = register
         self._server: grpc.aio.Server | None = None
 
@@ -55,9 +61,10 @@ class Transport:
                 ("grpc.so_reuseport", 0),  # a second server on the port is a mistake, not a helper
             ]
         )
-        self._register(Boundary(server, self._lifecycle))
-        health_pb2_grpc.add_HealthServicer_to_server(HealthService(("", *SERVICES), self._lifecycle), server)
-        _add_reflection(server)
+        self._register(Boundary(server, self._lifecycle, self._calls, self._teller))
+        observed = ObservedServer(server, self._calls)
+        health_pb2_grpc.add_HealthServicer_to_server(HealthService(("", *SERVICES), self._lifecycle), observed)
+        _add_reflection(observed)
         host = self._address.rpartition(":")[0]
         try:
             port = server.add_insecure_port(self._address)
@@ -85,7 +92,7 @@ class Transport:
         await server.stop(None)
 
 
-def _add_reflection(server: grpc.aio.Server) -> None:
+def _add_reflection(server: ObservedServer) -> None:
     """Serve reflection as v1 and as v1alpha, which older tools ask for; the two differ in nothing but the name."""
     _describe_reflection_v1()
     names = (*SERVICES, health.SERVICE_NAME, REFLECTION_V1, reflection.SERVICE_NAME)
@@ -96,9 +103,7 @@ def _add_reflection(server: grpc.aio.Server) -> None:
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(REFLECTION_V1, {"ServerReflectionInfo": handler}),)
-    )
+    server.add_registered_method_handlers(REFLECTION_V1, {"ServerReflectionInfo": handler})
 
 
 def _describe_reflection_v1() -> None:

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from recwire_server import app
 from recwire_server.cli.progress import StepProgress
 from recwire_server.config import (
+    LogFormat,
     LogLevel,
     OlderEvents,
     Settings,
@@ -30,6 +31,7 @@ from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
 from recwire_server.store import StoreError
+from recwire_server.telemetry.log import CurrentTrace, start_logging
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +77,17 @@ def serve(
     user_cache_bytes: Annotated[int | None, _flag("user_cache_bytes")] = None,
     drain_s: Annotated[float | None, _flag("drain_s")] = None,
     log_level: Annotated[LogLevel | None, _flag("log_level")] = None,
+    log_format: Annotated[LogFormat | None, _flag("log_format")] = None,
+    metrics_listen: Annotated[str | None, _flag("metrics_listen")] = None,
+    trace_endpoint: Annotated[str | None, _flag("trace_endpoint")] = None,
+    trace_sample_share: Annotated[float | None, _flag("trace_sample_share")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with the same names, weaker than all else.")] = None,
 ) -> None:
     """Serve embeddings and recommendations over gRPC, until SIGTERM."""
     flags = {name: value for name, value in locals().items() if name in FIELDS}
     try:
         settings = load_settings(flags, config or _config_from_environment())
-        _start_logging(settings.log_level)
+        start_logging(settings.log_level, settings.log_format, _current_trace(settings))
         chosen = _choose_device(settings.device)
         settings = settings_for(chosen, settings)
         encoder = _load_encoder(settings, chosen)
@@ -101,9 +107,15 @@ def _config_from_environment() -> Path | None:
     return Path(path) if path else None
 
 
-def _start_logging(level: LogLevel) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("recwire_server").setLevel(level.upper())
+def _current_trace(settings: Settings) -> CurrentTrace:
+    if settings.trace_endpoint is None:
+        return dict
+    try:
+        from recwire_server.telemetry.tracing import current_trace
+    except ModuleNotFoundError as error:
+        advice = "trace_endpoint needs OpenTelemetry: pip install 'recwire-server[traces]', or leave it out"
+        raise SettingsError(f"{error}; {advice}") from error
+    return current_trace
 
 
 def _choose_device(asked: DeviceChoice) -> Device:

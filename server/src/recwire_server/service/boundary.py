@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError, Message
 from recwire_server.errors import InvalidRequestError, UnavailableError
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.malformed import malformed
-from recwire_server.service.status import told_of
+from recwire_server.service.status import ErrorTeller
+from recwire_server.telemetry.call import Calls, ObservedServer
 
 RETRY_DELAY_S = 1.0  # starting takes seconds, and another server is free at once
 
@@ -25,9 +26,11 @@ class Boundary:
     is wrong.
     """
 
-    def __init__(self, server: grpc.aio.Server, lifecycle: Lifecycle) -> None:
+    def __init__(self, server: grpc.aio.Server, lifecycle: Lifecycle, calls: Calls, teller: ErrorTeller) -> None:
         self._server = server
         self._lifecycle = lifecycle
+        self._calls = calls
+        self._teller = teller
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Do nothing: the generated functions hand over the same rpcs by name, below."""
@@ -35,7 +38,7 @@ class Boundary:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register a service's rpcs."""
         guarded = {name: self._guarded(f"{service}/{name}", handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
+        ObservedServer(self._server, self._calls).add_registered_method_handlers(service, guarded)
 
     def _guarded(self, rpc: str, handler: Any) -> Any:
         """Return the handler of an rpc with the boundary around it; requests reach it as bytes."""
@@ -47,7 +50,7 @@ class Boundary:
                 response: Message = await handler.unary_unary(_parsed(data, message_type), context)
                 return response
             except Exception as error:
-                await _abort(rpc, error, context)
+                await self._abort(rpc, error, context)
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
@@ -55,7 +58,7 @@ class Boundary:
                 async for response in handler.unary_stream(_parsed(data, message_type), context):
                     yield response
             except Exception as error:
-                await _abort(rpc, error, context)
+                await self._abort(rpc, error, context)
 
         # A coroutine, where the others are generators: when the call is cancelled, what it has in work has ended when
         # it returns.
@@ -66,7 +69,7 @@ class Boundary:
                     async for response in responses:
                         await context.write(response)
             except Exception as error:
-                await _abort(rpc, error, context)
+                await self._abort(rpc, error, context)
 
         around = {"unary_unary": unary_unary, "unary_stream": unary_stream, "stream_stream": stream_stream}
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
@@ -78,6 +81,13 @@ class Boundary:
             description = f"the server is {phase.value}: try again, or another server"
             raise UnavailableError(phase.name, description, RETRY_DELAY_S)
         self._lifecycle.begin_call(context)
+
+    async def _abort(self, rpc: str, error: Exception, context: Context) -> NoReturn:
+        """End the call with the error's status and its details."""
+        status = self._teller.told_of(error, rpc)
+        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+        raise AssertionError("abort() raises")
 
 
 class Requests(AsyncIterator[Message]):
@@ -97,11 +107,3 @@ def _parsed(data: bytes, message_type: type[Message]) -> Message:
         return message_type.FromString(data)
     except DecodeError as error:
         raise InvalidRequestError([malformed(data, message_type.DESCRIPTOR)]) from error
-
-
-async def _abort(rpc: str, error: Exception, context: Context) -> NoReturn:
-    """End the call with the error's status and its details."""
-    status = told_of(error, rpc)
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-    await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
-    raise AssertionError("abort() raises")

@@ -23,7 +23,7 @@ from recwire_server.service.recommendation_message import (
     options_from,
     target_from,
 )
-from recwire_server.service.status import stream_error
+from recwire_server.service.status import ErrorTeller
 from recwire_server.service.stream import answer_in_order
 
 MAX_TEXTS = 256
@@ -41,9 +41,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RecommenderService(RecommenderServiceServicer):
     """Embed, EmbedStream, UpdateUser, UpdateUserStream, Recommend."""
 
-    def __init__(self, recommender: Recommender, encoder: Encoder) -> None:
+    def __init__(self, recommender: Recommender, encoder: Encoder, teller: ErrorTeller) -> None:
         self._recommender = recommender
         self._encoder = encoder
+        self._teller = teller
         self._model = model_message(encoder.model)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
@@ -57,7 +58,7 @@ class RecommenderService(RecommenderServiceServicer):
             return pb.EmbedStreamResponse(response=response)
 
         def refusal(error: Exception) -> pb.EmbedStreamResponse:
-            return pb.EmbedStreamResponse(error=stream_error(error, "RecommenderService/EmbedStream"))
+            return pb.EmbedStreamResponse(error=self._teller.stream_error(error, "RecommenderService/EmbedStream"))
 
         async with aclosing(answer_in_order(requests, answer, refusal)) as responses:
             async for response in responses:
@@ -92,7 +93,9 @@ class RecommenderService(RecommenderServiceServicer):
             return pb.UpdateUserStreamResponse(response=await self._update_user(message.request, context))
 
         def refusal(error: Exception) -> pb.UpdateUserStreamResponse:
-            return pb.UpdateUserStreamResponse(error=stream_error(error, "RecommenderService/UpdateUserStream"))
+            return pb.UpdateUserStreamResponse(
+                error=self._teller.stream_error(error, "RecommenderService/UpdateUserStream")
+            )
 
         responses = answer_in_order(requests, answer, refusal, max_in_work=MAX_UPDATES_IN_WORK)
         async with aclosing(responses):
