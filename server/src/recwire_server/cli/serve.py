@@ -31,7 +31,7 @@ from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
 from recwire_server.store import StoreError
-from recwire_server.telemetry.log import CurrentTrace, start_logging
+from recwire_server.telemetry.log import start_logging
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def serve(
     flags = {name: value for name, value in locals().items() if name in FIELDS}
     try:
         settings = load_settings(flags, config or _config_from_environment())
-        start_logging(settings.log_level, settings.log_format, _current_trace(settings))
+        start_log(settings)
         chosen = _choose_device(settings.device)
         settings = settings_for(chosen, settings)
         encoder = _load_encoder(settings, chosen)
@@ -107,15 +107,17 @@ def _config_from_environment() -> Path | None:
     return Path(path) if path else None
 
 
-def _current_trace(settings: Settings) -> CurrentTrace:
+def start_log(settings: Settings) -> None:
+    """Write the log as the settings say. Raises SettingsError for traces without the traces extra."""
     if settings.trace_endpoint is None:
-        return dict
+        start_logging(settings.log_level, settings.log_format)
+        return
     try:
         from recwire_server.telemetry.tracing import current_trace
     except ModuleNotFoundError as error:
         advice = "trace_endpoint needs OpenTelemetry: pip install 'recwire-server[traces]', or leave it out"
         raise SettingsError(f"{error}; {advice}") from error
-    return current_trace
+    start_logging(settings.log_level, settings.log_format, current_trace)
 
 
 def _choose_device(asked: DeviceChoice) -> Device:

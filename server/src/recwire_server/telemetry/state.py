@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class StateCollector(Collector):
         yield _gauge("recwire_users_cached_bytes", "What they take, about.", parts.users.cached_bytes)
 
     def _refusals(self) -> Iterator[Metric]:
-        counts = self._parts.teller.reason_counts.copy()
+        counts = dict(self._parts.teller.reason_counts)
         refusals = CounterMetricFamily(
             "recwire_refusals", "Errors told to callers, of calls or of messages of a stream.", labels=["reason"]
         )
@@ -82,12 +83,12 @@ class StateCollector(Collector):
             refusals.add_metric([reason], count)
         yield refusals
         yield _counter(
-            "recwire_incidents", "Errors that are the server's own bugs; the log has each.", counts[INTERNAL]
+            "recwire_incidents", "Errors that are the server's own bugs; the log has each.", counts.get(INTERNAL, 0)
         )
 
     def _process(self) -> Iterator[Metric]:
-        disk = shutil.disk_usage(self._parts.data_dir) if self._parts.data_dir.is_dir() else None
-        if disk is not None:
+        with suppress(OSError):  # it is not there yet, or not any more
+            disk = shutil.disk_usage(self._parts.data_dir)
             yield _gauge("recwire_data_free_bytes", "Free space on the data directory's disk.", disk.free)
             yield _gauge("recwire_data_disk_bytes", "Size of the data directory's disk.", disk.total)
         stall_s = self._parts.heartbeat.stall_s
