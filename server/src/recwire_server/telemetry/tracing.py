@@ -128,7 +128,7 @@ class ServerSpan:
         self._span = span
         self._token = trace_context.attach(set_span_in_context(span))
 
-    def end(self, code: str, error: BaseException | None, details: str) -> None:
+    def end(self, code: str, error: BaseException | None = None, details: str = "") -> None:
         """End it with the name of the call's status. error: what ended the call. details: what its status says."""
         trace_context.detach(self._token)
         self._span.set_attribute("rpc.response.status_code", code)
