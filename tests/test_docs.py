@@ -43,6 +43,7 @@ CONTRACT = (
     user_service_pb2,
 )
 SERVE, SHOW = "recwire-server serve ", "recwire-server "
+METRICS_ADDRESS = "127.0.0.1:9464"
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,13 @@ def test_a_section_runs_and_prints_what_it_shows(
 ):
     """On a server with the settings that it names, code prints the `# ->` lines, and commands the text below; those on
     a data directory, `data`, succeed: their output has sizes and times."""
-    server = start_server(int8_encoder, **section.settings)
+    port_0 = {name: "127.0.0.1:0" for name, value in section.settings.items() if value == METRICS_ADDRESS}
+    server = start_server(int8_encoder, **section.settings | port_0)
+    script = section.code.replace(ADDRESS, server.address).replace(METRICS_ADDRESS, server.metrics_address or "")
     expected = "".join(f"{line}\n" for line in re.findall(r"^\s*# -> (.*)$", section.code, re.MULTILINE))
 
     done = subprocess.run(
-        [sys.executable, "-c", section.code.replace(ADDRESS, server.address)],
+        [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         timeout=60,

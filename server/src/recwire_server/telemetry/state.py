@@ -134,8 +134,10 @@ class StateCollector(Collector):
         built = sealed.recall if sealed else 1.0
         yield _gauge("recwire_recall_built_ratio", "Recall@10 as measured when the index was built.", built)
         yield _gauge("recwire_recall_live_samples", "Users' searches that the live recall is of.", monitor.sample_count)
+        live = GaugeMetricFamily("recwire_recall_live_ratio", "Recall@10 of users' latest searches, once there is one.")
         if monitor.sample_count:
-            yield _gauge("recwire_recall_live_ratio", "Recall@10 of users' latest searches.", monitor.recall)
+            live.add_metric([], monitor.recall)
+        yield live
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:
