@@ -140,14 +140,14 @@ def test_a_stream_has_one_span(tmp_path: Path):
 
 
 def test_a_collector_that_is_away_is_said_seldom_and_holds_nothing_up(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    """Calls are answered, a stop takes no longer than its bound and a try more, and the log says so once."""
+    """Calls are answered, a stop takes no longer than its bound, and the log says so once."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         endpoint = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1/traces"
     with caplog.at_level(logging.WARNING), traced_server(tmp_path, endpoint) as server:
         for n in range(20):
             server.client.upsert_items([Item(item_id=f"{n}", title=f"film {n}")])
         begin_s = time.monotonic()
-    assert time.monotonic() - begin_s < FLUSH_S + 5.0
+    assert time.monotonic() - begin_s < FLUSH_S + 2.0
     assert len([record for record in caplog.records if record.name.startswith("opentelemetry")]) == 1
 
 

@@ -35,9 +35,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from recwire_server import __version__
 
-EXPORT_TIMEOUT_S = (
-    5.0  # with retries; then the batch is dropped, and a collector that is away holds up no more than that
-)
+EXPORT_TIMEOUT_S = 5.0  # retries included; then the batch is dropped, and the next one tried
 FLUSH_S = 3.0  # how long a stop waits for the last spans
 LOG_INTERVAL_S = 60.0  # between two lines that say so
 LOGGERS = (
@@ -81,26 +79,16 @@ class Tracing:
 
     async def stop(self) -> None:
         """Send what is left, for at most FLUSH_S."""
-        provider, self._provider = self._provider, None
-        if provider is None or self._exporter is None:
+        if self._provider is None or self._exporter is None:
             return
-        flushed = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def flush() -> None:
-            provider.shutdown()
-            loop.call_soon_threadsafe(flushed.set)
-
-        thread = threading.Thread(target=flush, name="trace-flush", daemon=True)
-        thread.start()
-        try:
-            async with asyncio.timeout(FLUSH_S):
-                await flushed.wait()
-        except TimeoutError:
-            self._exporter.shutdown()  # ends its retries, and what is left fails at once
-            await flushed.wait()
-        for name in LOGGERS:
-            logging.getLogger(name).removeFilter(self._quiet)
+        flushing = threading.Thread(target=self._provider.shutdown, name="trace-flush", daemon=True)
+        flushing.start()
+        await asyncio.to_thread(flushing.join, FLUSH_S)
+        if flushing.is_alive():
+            self._exporter.shutdown()  # what is left fails, and nobody waits for that
+        else:
+            for name in LOGGERS:
+                logging.getLogger(name).removeFilter(self._quiet)
 
     def begin(self, rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> "ServerSpan":
         """Begin a call's span, under the caller's if it sent one; what the task records from now on is within."""
