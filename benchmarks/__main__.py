@@ -11,6 +11,7 @@ from benchmarks import (
     embed_beside_bulk,
     embed_cost,
     encoder,
+    overload,
     recall,
     recommend,
     restart,
@@ -21,7 +22,7 @@ from benchmarks import (
 )
 from benchmarks.environment import environment
 
-BENCHMARKS = {  # each with `run` and `table`
+BENCHMARKS = {  # each with `run` and `table`, some with `plot`
     "smoke": smoke,
     "start": start,
     "embed_cost": embed_cost,
@@ -32,6 +33,7 @@ BENCHMARKS = {  # each with `run` and `table`
     "stress": stress,
     "update_user": update_user,
     "restart": restart,
+    "overload": overload,
 }
 
 
@@ -50,6 +52,16 @@ def main(
     json_file.write_text(json.dumps({"environment": stamp, "results": results}, indent=1) + "\n")
     for name, result in results.items():
         Console().print(BENCHMARKS[name].table(result))
+        if hasattr(BENCHMARKS[name], "plot"):
+            _plot(name, result, json_file.with_suffix(".svg"))
+
+
+def _plot(name: str, result: object, path: Path) -> None:
+    """Draw a result beside its file, where matplotlib is there (see requirements.txt)."""
+    try:
+        BENCHMARKS[name].plot(result, path)
+    except ModuleNotFoundError as error:
+        Console(stderr=True).print(f"no {path.name}: {error}")
 
 
 typer.run(main)

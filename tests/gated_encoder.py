@@ -9,6 +9,7 @@ from recwire_server.encoder import Encoder, Vector
 from recwire_server.encoder.batcher import Batcher
 from recwire_server.encoder.cache import EmbeddingCache
 from recwire_server.encoder.embedder import Embedder
+from recwire_server.queue_limit import QueueLimit
 from recwire_server.testing import HashEncoder
 
 MAX_WORKERS = 16  # whose batches may be at the gate when it opens
@@ -71,6 +72,7 @@ async def running_embedder(
     max_batch_tokens: int = 256,
     max_batch_wait_s: float = 0.0,
     max_queue_size: int = 1_024,
+    wait_limit: QueueLimit | None = None,
     embedding_cache_bytes: int = 0,
 ) -> AsyncIterator[Embedder]:
     """Run an embedder on threads of its own for the length of the block, at whose end nothing waits any more."""
@@ -81,6 +83,7 @@ async def running_embedder(
         max_batch_tokens=max_batch_tokens,
         max_batch_wait_s=max_batch_wait_s,
         max_queue_size=max_queue_size,
+        wait_limit=wait_limit or QueueLimit(),
     )
     async with batcher:
         yield Embedder(encoder, batcher, EmbeddingCache(embedding_cache_bytes))

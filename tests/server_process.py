@@ -1,6 +1,7 @@
 """A server as a process of its own, to be killed and started again."""
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,10 +40,18 @@ class ServerProcess:
         self._process.kill()
         self._process.wait(PATIENCE_S)
 
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    def ended(self, patience_s: float = PATIENCE_S) -> int:
+        """Return the exit status once the process is gone."""
+        return self._process.wait(patience_s)
+
     def terminate(self) -> int:
         """Send SIGTERM; return the exit status once the process is gone."""
-        self._process.terminate()
-        return self._process.wait(PATIENCE_S)
+        self.signal(signal.SIGTERM)
+        return self.ended()
 
 
 @contextmanager

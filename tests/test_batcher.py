@@ -16,7 +16,6 @@ from recwire_server.encoder import (
     DeadlineError,
     InvalidTextError,
     LongText,
-    OverloadedError,
     Priority,
     Purpose,
     StoppedError,
@@ -210,56 +209,6 @@ async def test_bulk_requests_take_turns():
         await large
 
 
-async def test_large_requests_of_callers_who_wait_are_bounded_too():
-    """They are refused when as many texts wait for room as may wait in the queue, where an import waits on."""
-    encoder = GatedEncoder()
-    async with running_embedder(encoder, max_queue_size=100) as embedder:
-        texts = [f"{n} {'word ' * 200}" for n in range(100)]
-        tasks = [asyncio.create_task(embedder.embed(texts, QUERY))]
-        await encoder.reached(1)
-        with pytest.raises(OverloadedError, match="texts wait for room in the queue and 100 more came"):
-            await embedder.embed([f"more {text}" for text in texts], QUERY)
-        tasks.append(asyncio.create_task(embedder.embed(["bulk", *texts], QUERY, priority=BULK)))
-        await begun(*tasks)
-        encoder.open()
-        assert [len(embeddings) for embeddings in await asyncio.gather(*tasks)] == [100, 101]
-
-
-async def test_bulk_work_waits_for_room():
-    """Of a large import only a few batches are in the queue at a time."""
-    encoder = GatedEncoder()
-    async with running_embedder(encoder, max_queue_size=4) as embedder:
-        bulk = asyncio.create_task(embedder.embed([f"bulk {n}" for n in range(5_000)], QUERY, priority=BULK))
-        await encoder.reached(1)
-        await begun(bulk)
-        assert embedder.queue_size < 200
-        encoder.open()
-        assert len(await bulk) == 5_000
-
-
-async def test_a_full_queue_refuses_at_once():
-    """Interactive texts that find the queue full are refused without waiting, with a time to come back after."""
-    encoder = GatedEncoder()
-    async with running_embedder(encoder, max_queue_size=3) as embedder:
-        tasks = [asyncio.create_task(embedder.embed(["first"], QUERY))]
-        await encoder.reached(1)
-        tasks += [asyncio.create_task(embedder.embed([text], QUERY)) for text in ("a", "b", "c")]
-        await begun(*tasks)
-
-        with pytest.raises(OverloadedError, match="3 texts wait for the encoder and 2 more came; the limit is 3") as e:
-            await embedder.embed(["d", "e"], QUERY)
-
-        encoder.open()
-        await asyncio.gather(*tasks)
-    assert e.value.retry_delay_s > 0
-
-
-async def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits():
-    """The bound is on what waits, not on the size of a request."""
-    async with running_embedder(HashEncoder(), max_queue_size=3) as embedder:
-        assert len(await embedder.embed([f"text {n}" for n in range(20)], QUERY)) == 20
-
-
 async def test_cancelled_request_never_reaches_the_model():
     """What waits for a thread when its caller is cancelled is dropped."""
     encoder = GatedEncoder()
@@ -297,25 +246,6 @@ async def test_work_past_its_deadline_never_reaches_the_model():
             await late
         await running
     assert encoder.batches == [encoder.texts("running")]
-
-
-async def test_a_deadline_that_cannot_be_met_is_refused_at_once():
-    """Where what waits takes longer than the caller has, the call is refused without waiting."""
-    encoder = GatedEncoder()
-    async with running_embedder(encoder, max_batch_size=1) as embedder:
-        timed = asyncio.create_task(embedder.embed(["timed"], QUERY))
-        await encoder.reached(1)
-        await asyncio.to_thread(time.sleep, 0.02)  # what a batch takes, as the queue's estimate will have it
-        encoder.let_through(1)
-        await timed
-        tasks = [asyncio.create_task(embedder.embed([f"text {n}"], QUERY)) for n in range(1_000)]
-        await begun(*tasks)
-
-        with pytest.raises(OverloadedError, match="the deadline is in"):
-            await embedder.embed(["late"], QUERY, deadline_s=time.monotonic() + 5)
-
-        encoder.open()
-        await asyncio.gather(*tasks)
 
 
 async def test_an_error_reaches_the_requests_of_its_batch_only():

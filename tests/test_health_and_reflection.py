@@ -34,11 +34,11 @@ from recwire.v1.recommender_service_pb2_grpc import (
 )
 from recwire.v1.user_service_pb2_grpc import UserServiceServicer, UserServiceStub, add_UserServiceServicer_to_server
 from recwire_server.lifecycle import Lifecycle
-from recwire_server.service.boundary import Boundary
+from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.status import ErrorTeller
 from recwire_server.telemetry.call import Calls
 from recwire_server.telemetry.metric import Metrics
-from recwire_server.transport import Transport
+from recwire_server.transport import ConnectionRules, Transport
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -69,7 +69,10 @@ class Port:
     users: SlowUserService = field(default_factory=SlowUserService)
 
     async def start(self) -> None:
-        self.transport = Transport("127.0.0.1:0", Lifecycle(), Calls(Metrics()), ErrorTeller(), self._register)
+        limits, connections = CallLimits(10, 10, 5.0), ConnectionRules(30.0, 0.0)
+        self.transport = Transport(
+            "127.0.0.1:0", Lifecycle(), limits, connections, Calls(Metrics()), ErrorTeller(), self._register
+        )
         self.channel = grpc.aio.insecure_channel(await self.transport.start())
 
     def watch(self, service: str = "") -> grpc.aio.UnaryStreamCall:

@@ -29,12 +29,14 @@ from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.lifecycle import Lifecycle
 from recwire_server.popularity import Popularity
 from recwire_server.prior import Prior, PriorWeights
+from recwire_server.queue_limit import QueueLimit
 from recwire_server.ranking import Ranker
 from recwire_server.recall_monitor import RecallMonitor
 from recwire_server.recommender import Recommender
+from recwire_server.search_turn import SearchTurns
 from recwire_server.served import ServedHistory
 from recwire_server.service.admin_service import AdminService
-from recwire_server.service.boundary import Boundary
+from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.catalog_service import CatalogService
 from recwire_server.service.recommender_service import RecommenderService
 from recwire_server.service.status import ErrorTeller
@@ -46,7 +48,7 @@ from recwire_server.telemetry.endpoint import MetricsEndpoint
 from recwire_server.telemetry.heartbeat import Heartbeat
 from recwire_server.telemetry.metric import Metrics
 from recwire_server.telemetry.state import Parts, StateCollector
-from recwire_server.transport import Transport
+from recwire_server.transport import ConnectionRules, Transport
 from recwire_server.user import Users
 from recwire_server.user_record import UserRecords
 from recwire_server.user_sample import UserSample
@@ -70,6 +72,7 @@ class App:
         self._metrics = Metrics()
         self._tracing = _tracing(settings)
         record_span = self._tracing.record if self._tracing else None
+        wait_limit = QueueLimit(settings.max_queue_wait_s, settings.max_standing_wait_s)
         self._batcher = Batcher(
             encoder,
             worker_count=settings.encoder_thread_count,
@@ -77,6 +80,7 @@ class App:
             max_batch_tokens=settings.max_batch_tokens,
             max_batch_wait_s=settings.max_batch_wait_s,
             max_queue_size=settings.max_queue_size,
+            wait_limit=wait_limit,
             observe=self._metrics.batch_ran,
         )
         self._embedder = Embedder(
@@ -132,13 +136,17 @@ class App:
             served,
             turns,
             ranker,
+            SearchTurns(wait_limit),
             on_update=self._metrics.updated,
             on_answer=self._metrics.recommended,
         )
         self._user_records = UserRecords(self._users, self._catalogue, served, turns)
         lifecycle, self._teller = Lifecycle(), ErrorTeller()
         calls = Calls(self._metrics, self._tracing)
-        self._transport = Transport(settings.listen, lifecycle, calls, self._teller, self._register)
+        connections = ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s)
+        self._transport = Transport(
+            settings.listen, lifecycle, _call_limits(settings), connections, calls, self._teller, self._register
+        )
         self._heartbeat = Heartbeat(self._metrics.loop_lag.observe)
         self._state = StateCollector(self._parts(lifecycle, calls))
         self._metrics.registry.register(self._state)
@@ -214,9 +222,12 @@ class App:
 
     def _register(self, boundary: Boundary) -> None:
         """Put the services on the port."""
-        recommender_service = RecommenderService(self._recommender, self._encoder, self._teller)
+        recommender_service = RecommenderService(
+            self._recommender, self._encoder, self._teller, self._settings.default_timeout_s
+        )
         add_RecommenderServiceServicer_to_server(recommender_service, boundary)
-        add_CatalogServiceServicer_to_server(CatalogService(self._catalogue, self._encoder), boundary)
+        catalog_service = CatalogService(self._catalogue, self._encoder, self._settings.default_timeout_s)
+        add_CatalogServiceServicer_to_server(catalog_service, boundary)
         add_UserServiceServicer_to_server(UserService(self._user_records, self._encoder), boundary)
         admin_service = AdminService(
             self._catalogue,
@@ -236,6 +247,10 @@ def _tracing(settings: Settings) -> "Tracing | None":
     from recwire_server.telemetry.tracing import Tracing
 
     return Tracing(settings.trace_endpoint, settings.trace_sample_share)
+
+
+def _call_limits(settings: Settings) -> CallLimits:
+    return CallLimits(settings.max_calls, settings.max_streams, settings.default_timeout_s)
 
 
 def _history_rules(settings: Settings) -> HistoryRules:

@@ -230,6 +230,18 @@ class Settings(BaseSettings):
         description="Sequences that may wait for the encoder, about a second of titles on two cores; beyond it calls "
         "are refused with RESOURCE_EXHAUSTED. Imports wait instead.",
     )
+    max_queue_wait_s: float = Field(
+        0.5,
+        gt=0,
+        description="Seconds, by estimate, that a text may wait for the encoder, or a search for its turn, in a burst; "
+        "beyond it calls are refused with RESOURCE_EXHAUSTED, as those are whose own deadline comes sooner.",
+    )
+    max_standing_wait_s: float = Field(
+        0.05,
+        gt=0,
+        description="The same once some have waited for a second without a break, so that more comes than can be done: "
+        "two batches on a CPU, which keep the encoder busy; longer only makes every call slower.",
+    )
     embedding_cache_bytes: int = Field(
         64 * 1024 * 1024,
         ge=0,
@@ -245,6 +257,36 @@ class Settings(BaseSettings):
         1 << 30,
         ge=0,
         description="Bytes of users held in memory, 9 KB each and .5 KB an event; others are read when asked for.",
+    )
+    max_calls: int = Field(
+        1_000,
+        ge=1,
+        description="Calls in work at a time, beyond which they are refused with RESOURCE_EXHAUSTED: about what a "
+        "process serves in a second. AdminService and health are always taken.",
+    )
+    max_streams: int = Field(
+        200,
+        ge=1,
+        description="Streams open at a time, beyond which they are refused too: one holds up to 5 MiB of requests.",
+    )
+    default_timeout_s: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds after which a call that set no deadline is given up, as recwire.Client's own; streams are "
+        "not.",
+    )
+    keepalive_interval_s: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Seconds of silence after which the server pings a connection: less than the minute after which "
+        "the least patient load balancers drop an idle one; a peer that does not answer within 10 is gone.",
+    )
+    max_connection_age_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds, and up to a tenth more, after which a connection is asked to go and come back, so that "
+        "clients spread over new servers; calls under way end before. 0: never.",
     )
     drain_s: float = Field(
         10.0, ge=0, le=3600, description="Seconds, at most 3600, that calls under way have to end at a stop."

@@ -4,6 +4,8 @@
     |- InvalidRequestError   a field breaks its bound: every one of them is named
     |- NotFoundError         an item or a user asked for by id is unknown
     |- PreconditionError     the request does not fit this server's state or model
+    |- ExhaustedError        more than the server takes at a time: try again later
+    |- LateError             the deadline has passed
     |- UnavailableError      starting, draining, or the store cannot write: try again later
 
 Only the service layer turns them into status codes (`service/status.py`).
@@ -54,6 +56,21 @@ class PreconditionError(RecwireServerError):
         super().__init__(description)
         self.reason = reason
         self.subject = subject
+
+
+class ExhaustedError(RecwireServerError):
+    """More than the server takes at a time: try again after `retry_delay_s`."""
+
+    def __init__(self, reason: str, description: str, retry_delay_s: float) -> None:
+        super().__init__(description)
+        self.reason = reason
+        self.retry_delay_s = retry_delay_s
+
+
+class LateError(RecwireServerError):
+    """The deadline passed before the answer was there."""
+
+    reason = "DEADLINE_EXCEEDED"
 
 
 class UnavailableError(RecwireServerError):

@@ -1,6 +1,8 @@
 """Whether the server takes calls, and whether it still has some."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -22,6 +24,7 @@ class Lifecycle:
         self._phase = Phase.STARTING
         self._left = {phase: asyncio.Event() for phase in Phase}
         self._call_count = 0
+        self._told_of_drain: list[Callable[[], None]] = []
         self._no_calls = asyncio.Event()
         self._no_calls.set()
 
@@ -35,10 +38,22 @@ class Lifecycle:
         if phase is not self._phase:
             self._left[self._phase].set()
             self._phase = phase
+            if phase is Phase.DRAINING:
+                for tell in self._told_of_drain:
+                    tell()
 
     async def left(self, phase: Phase) -> None:
         """Wait until the server has left a phase."""
         await self._left[phase].wait()
+
+    @contextmanager
+    def told_of_drain(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call `tell` when the server begins to drain, within the block."""
+        self._told_of_drain.append(tell)
+        try:
+            yield
+        finally:
+            self._told_of_drain.remove(tell)
 
     def begin_call(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Count a call as under way until its answer has been sent."""

@@ -28,6 +28,7 @@ from recwire_server.recommendation import (
     UserTarget,
     VectorTarget,
 )
+from recwire_server.search_turn import SearchTurns
 from recwire_server.served import ServedHistory
 from recwire_server.text import clean
 from recwire_server.user import Users, seen_item_ids
@@ -58,6 +59,7 @@ class Recommender:
         served: ServedHistory,
         turns: KeyedLocks,
         ranker: Ranker,
+        search_turns: SearchTurns,
         clock: Clock = time.time_ns,
         *,
         on_update: Callable[[Update], None] = lambda update: None,
@@ -69,6 +71,7 @@ class Recommender:
         self._catalogue = catalogue
         self._users = users
         self._ranker = ranker
+        self._search_turns = search_turns
         self._served = served
         self._turns = turns
         self._clock = clock
@@ -87,11 +90,11 @@ class Recommender:
     async def update_user(self, user_id: str, events: Sequence[Event], deadline_s: float = inf) -> Update:
         """Record a user's events in order, all or none; durable and in the next answer once this returns.
 
-        Calls on one user take effect in the order in which they were begun. deadline_s: when texts have to be embedded,
-        see Embedder.embed; if they are not, no event is recorded.
+        Calls on one user take effect in the order in which they were begun. deadline_s: a time.monotonic() at which
+        what has not begun to be written never is; nor are events recorded whose texts were not embedded by then.
         """
         async with self._turns.held(user_id):  # a text takes longer to embed than the next call's item
-            appended = await self._users.append(user_id, await self._embedded(events, deadline_s))
+            appended = await self._users.append(user_id, await self._embedded(events, deadline_s), deadline_s)
         revision = appended[-1].revision if appended else (await self._users.state(user_id)).revision
         new_event_ids = {event.event_id for event in appended}
         update = Update(
@@ -106,25 +109,32 @@ class Recommender:
     async def recommend(self, target: Target, options: Options, timeout_s: float, deadline_s: float = inf) -> Answer:
         """Return the best items for a target.
 
-        timeout_s: how long to wait for a user's min_revision. deadline_s: see Embedder.embed. Raises NotFoundError for
-        an unknown item as the target, PreconditionError for a revision that did not come.
+        timeout_s: how long to wait for a user's min_revision. deadline_s: see Embedder.embed and SearchTurns.turn.
+        Raises NotFoundError for an unknown item as the target, PreconditionError for a revision that did not come.
         """
         revision = 0
+        turn = self._search_turns.turn(deadline_s)
         match target:
             case UserTarget(user_id, min_revision):
                 await self._wait_for(min_revision, timeout_s)
-                revision, ranked = await self._rank_user(user_id, options)
+                await self._users.state(user_id)  # so that no turn waits for the disk
+                async with turn:
+                    revision, ranked = await self._rank_user(user_id, options)
             case SessionTarget(events):
                 embedded = await self._embedded(events, deadline_s)
                 in_order = sorted(_without(embedded, options.ignore_event_ids), key=lambda event: event.place)
-                ranked = self._rank_history(self._users.history(in_order), seen_item_ids(in_order), set(), options)
+                async with turn:
+                    ranked = self._rank_history(self._users.history(in_order), seen_item_ids(in_order), set(), options)
             case ItemTarget(item_id):
-                ranked = self._rank_vector(self._item_vector(item_id), {item_id}, options)
+                async with turn:
+                    ranked = self._rank_vector(self._item_vector(item_id), {item_id}, options)
             case TextTarget(text):
                 (embedding,) = await self._embedder.embed([clean(text)], Purpose.QUERY, deadline_s=deadline_s)
-                ranked = self._rank_vector(self._mapped(embedding.vector), set(), options)
+                async with turn:
+                    ranked = self._rank_vector(self._mapped(embedding.vector), set(), options)
             case VectorTarget(vector):
-                ranked = self._rank_vector(self._mapped(vector), set(), options)
+                async with turn:
+                    ranked = self._rank_vector(self._mapped(vector), set(), options)
         recommendations = ranked.recommendations
         if options.include_items:
             recommendations = await self._with_items(recommendations)

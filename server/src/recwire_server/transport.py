@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
@@ -11,7 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 
 from recwire.v1 import admin_service_pb2, catalog_service_pb2, recommender_service_pb2, user_service_pb2
 from recwire_server.lifecycle import Lifecycle, Phase
-from recwire_server.service.boundary import Boundary
+from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.health_service import HealthService
 from recwire_server.service.status import ErrorTeller
 from recwire_server.telemetry.call import Calls, ObservedServer
@@ -32,8 +33,23 @@ SERVICES = tuple(
     )
 )
 
+KEEPALIVE_TIMEOUT_S = 10.0
+# Clients may ping so often, also without a call, before they are taken for abusers (ENHANCE_YOUR_CALM): gRPC's own
+# 5 min would hit every client whose keepalive outlives a load balancer's patience.
+MIN_CLIENT_PING_INTERVAL_S = 5.0
+# Of one connection; more wait at the client. Enough for max_calls to come over one connection.
+MAX_CONCURRENT_STREAMS = 1_000
+
 Register = Callable[[Boundary], None]
 """Adds the servicers."""
+
+
+@dataclass(frozen=True)
+class ConnectionRules:
+    """Seconds of silence after which a connection is pinged, and after which it has to be made anew; 0: never."""
+
+    keepalive_interval_s: float
+    max_age_s: float
 
 
 class Transport:
@@ -43,9 +59,18 @@ class Transport:
     """
 
     def __init__(
-        self, address: str, lifecycle: Lifecycle, calls: Calls, teller: ErrorTeller, register: Register
+        self,
+        address: str,
+        lifecycle: Lifecycle,
+        limits: CallLimits,
+        connections: ConnectionRules,
+        calls: Calls,
+        teller: ErrorTeller,
+        register: Register,
     ) -> None:
         self._address = address
+        self._limits = limits
+        self._connections = connections
         self._lifecycle = lifecycle
         self._calls = calls
         self._teller = teller
@@ -54,14 +79,8 @@ class Transport:
 
     async def start(self) -> str:
         """Take connections, not yet calls; return HOST:PORT as bound. Raises OSError if the address cannot be bound."""
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
-                ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
-                ("grpc.so_reuseport", 0),  # a second server on the port is a mistake, not a helper
-            ]
-        )
-        self._register(Boundary(server, self._lifecycle, self._calls, self._teller))
+        server = grpc.aio.server(options=_options(self._connections))
+        self._register(Boundary(server, self._lifecycle, self._limits, self._calls, self._teller))
         observed = ObservedServer(server, self._calls)
         health_pb2_grpc.add_HealthServicer_to_server(HealthService(("", *SERVICES), self._lifecycle), observed)
         _add_reflection(observed)
@@ -90,6 +109,24 @@ class Transport:
             async with asyncio.timeout(grace_s):
                 await self._lifecycle.no_calls()
         await server.stop(None)
+
+
+def _options(connections: ConnectionRules) -> list[tuple[str, int]]:
+    """Return the options of the gRPC server."""
+    options = [
+        ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
+        ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+        ("grpc.so_reuseport", 0),  # a second server on the port is a mistake, not a helper
+        ("grpc.keepalive_time_ms", int(1e3 * connections.keepalive_interval_s)),
+        ("grpc.keepalive_timeout_ms", int(1e3 * KEEPALIVE_TIMEOUT_S)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),  # as many as it takes
+        ("grpc.http2.min_ping_interval_without_data_ms", int(1e3 * MIN_CLIENT_PING_INTERVAL_S)),
+    ]
+    if connections.max_age_s:
+        options.append(("grpc.max_connection_age_ms", int(1e3 * connections.max_age_s)))
+    return options
 
 
 def _add_reflection(server: ObservedServer) -> None:

@@ -5,13 +5,14 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 
 from recwire_server.catalogue import Catalogue
 from recwire_server.event import Event
 from recwire_server.history import History, HistoryRules
 from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.popularity import Popularity
-from recwire_server.store import Forgotten, Store, StoredUser, StoreError
+from recwire_server.store import Forgotten, Store, StoredUser, StoreError, Waiter
 from recwire_server.task import TaskKeeper
 from recwire_server.vector import Vector
 from recwire_server.vector_space import VectorSpace
@@ -100,12 +101,18 @@ class Users:
         """What they take, about."""
         return self._cached_bytes
 
-    async def append(self, user_id: str, events: Sequence[Event]) -> list[Event]:
+    async def append(self, user_id: str, events: Sequence[Event], deadline_s: float = inf) -> list[Event]:
         """Record a user's events in order, all or none; return those that were new, with their revisions.
 
-        An event whose id the user has already is not new. Once begun, it is finished even if the caller goes away.
+        An event whose id the user has already is not new. Once the store has begun, it is finished even if the caller
+        goes away; until then it is dropped when the caller does, or at deadline_s, a time.monotonic().
         """
-        return await self._tasks.run(self._append(user_id, events))
+        waiter = Waiter(deadline_s)
+        try:
+            return await self._tasks.run(self._append(user_id, events, waiter))
+        except asyncio.CancelledError:
+            waiter.is_gone = True
+            raise
 
     async def count(self) -> int:
         """Return how many users have events."""
@@ -172,9 +179,9 @@ class Users:
         """Return the history of these events, in the order of their places, as it counts now."""
         return History(self._rules, self.vector_of, self._dim, events)
 
-    async def _append(self, user_id: str, events: Sequence[Event]) -> list[Event]:
+    async def _append(self, user_id: str, events: Sequence[Event], waiter: Waiter) -> list[Event]:
         async with self._locks.held(user_id):
-            appended = await self._store.append_events(user_id, events)
+            appended = await self._store.append_events(user_id, events, waiter)
             if appended:
                 self._popularity.add(appended)
                 if user_id in self._cache:  # others are read when they are asked for

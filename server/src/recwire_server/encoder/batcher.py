@@ -1,6 +1,7 @@
 """The threads that an encoder runs on, and what they share: the queue in front of them."""
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Self
 
 from recwire_server.encoder import DeadlineError, Encoder, OverloadedError, Priority, StoppedError, Vector
 from recwire_server.encoder.queue import Batch, BatchRun, QueuedSequence, SequenceQueue
+from recwire_server.queue_limit import QueueLimit
 
 # Bulk work that waits, in batches a worker: enough for near lengths to meet, few enough to give up at once.
 BULK_BATCHES = 8
@@ -58,8 +60,8 @@ class Batcher:
     Use it as `async with`; the threads live as long as the block, and what waits at its end fails with StoppedError.
     A thread that is free takes a batch of what waits (see SequenceQueue) at once; with max_batch_wait_s it lets the
     batch fill for so long, from its first sequence on. max_queue_size: interactive sequences that may wait; more are
-    refused. Bulk work waits in `room` for its turn instead. observe: told of each batch that the model has run. Belongs
-    to the event loop; what it shares with the threads is behind a lock.
+    refused. wait_limit: for how long they may wait. Bulk work waits in `room` for its turn instead. observe: told of
+    each batch that the model has run. Belongs to the event loop; what it shares with the threads is behind a lock.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Batcher:
         max_batch_tokens: int,
         max_batch_wait_s: float,
         max_queue_size: int,
+        wait_limit: QueueLimit,
         observe: Callable[[Sequence[QueuedSequence], BatchRun], None] = lambda sequences, run: None,
     ) -> None:
         self._encoder = encoder
@@ -80,11 +83,13 @@ class Batcher:
         self._max_batch_tokens = max_batch_tokens
         self._max_batch_wait_s = max_batch_wait_s
         self.max_queue_size = max_queue_size
+        self._wait_limit = wait_limit
         self._max_bulk_size = BULK_BATCHES * self._max_batch_size * worker_count
         self._queue = SequenceQueue(self._max_batch_size, max_batch_tokens)
-        self._lock = threading.Lock()  # guards the queue and the three below
+        self._lock = threading.Lock()  # guards the queue and the four below
         self._idle: list[threading.Lock] = []  # what each idle thread waits for; the last to fall idle is last
         self._free_count = 0  # threads that look for work: the idle ones, and those that are waking up
+        self._running: dict[int, float] = {}  # when the batch that a thread runs should end, by the thread
         self._is_open = False
         self._bulk_turn = asyncio.Lock()
         self._bulk_room = asyncio.Event()
@@ -163,18 +168,36 @@ class Batcher:
                 self._queue.promote(sequence, priority)
             return True
 
-    def check_admission(self, size: int, deadline_s: float) -> None:
-        """Raise OverloadedError if `size` more interactive sequences are too many, or come too late."""
+    def check_admission(self, size: int, token_count: int, deadline_s: float) -> None:
+        """Raise OverloadedError if so many more interactive sequences, with so many tokens, are too many or come too
+        late. Nothing is refused while a thread is idle: an estimate that is wrong would never be mended."""
+        now_s = time.monotonic()
         waiting = self._queue.size(Priority.INTERACTIVE)  # without the lock: the threads only make it less
-        if not waiting:
+        wait_s = self._wait_s(now_s)
+        if wait_s is None:
             return
-        delay_s = self._queue.token_count(Priority.INTERACTIVE) * self._s_per_token / self._worker_count
-        if waiting + size > self.max_queue_size:
+        if waiting and waiting + size > self.max_queue_size:
             description = f"{waiting:,} texts wait for the encoder and {size:,} more came; the limit is"
-            raise OverloadedError(f"{description} {self.max_queue_size:,}", max(delay_s, MIN_RETRY_DELAY_S))
-        if delay_s > (left_s := deadline_s - time.monotonic()) > 0:
-            description = f"the texts that wait for the encoder take it about {delay_s:.3f} s; the deadline is"
-            raise OverloadedError(f"{description} in {left_s:.3f} s", delay_s)
+            raise OverloadedError(f"{description} {self.max_queue_size:,}", _retry_delay_s(wait_s))
+        left_s, taken_s = deadline_s - now_s, wait_s + token_count * self._s_per_token
+        if taken_s > left_s > 0:
+            description = (
+                f"what waits for the encoder takes it about {taken_s:.3f} s; the deadline is in {left_s:.3f} s"
+            )
+            raise OverloadedError(description, _retry_delay_s(wait_s))
+        limit_s = self._wait_limit.wait_s(self._queue.standing_s(Priority.INTERACTIVE, now_s))
+        if waiting and wait_s > limit_s:
+            description = f"what waits for the encoder takes it about {wait_s:.3f} s; the limit is {limit_s:g} s"
+            raise OverloadedError(description, _retry_delay_s(wait_s))
+
+    def _wait_s(self, now_s: float) -> float | None:
+        """Return about how long an interactive sequence that comes now waits until it runs; None: a thread is idle."""
+        with self._lock:
+            if self._free_count > 0 and not len(self._queue):
+                return None
+            rest_s = sum(max(0.0, end_s - now_s) for end_s in self._running.values())
+        waiting_s = self._queue.token_count(Priority.INTERACTIVE) * self._s_per_token
+        return (rest_s + waiting_s) / self._worker_count
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[None]:
@@ -208,6 +231,7 @@ class Batcher:
         """Wait for the next batch and return it; None at the end. wake: held; released to wake this thread."""
         with self._lock:
             self._free_count += 1
+            self._running.pop(threading.get_ident(), None)
         while True:
             wait_s = -1.0  # for as long as it takes
             with self._lock:
@@ -219,6 +243,7 @@ class Batcher:
                     if not wait_s:
                         batch = self._queue.take(now_s, self._free_count)
                         self._free_count -= 1
+                        self._running[threading.get_ident()] = now_s + batch.padded_token_count * self._s_per_token
                         return batch
                 self._idle.append(wake)
             if not wake.acquire(timeout=wait_s):
@@ -240,7 +265,7 @@ class Batcher:
         if not batch.sequences:
             return
         if not isinstance(outcome, Exception):
-            run = self._run_of(batch.sequences, begin_s, end_s)
+            run = self._run_of(batch, begin_s, end_s)
             s_per_token = (end_s - begin_s) / run.padded_token_count
             is_slower = 0 < self._s_per_token < s_per_token
             self._s_per_token += (SLOWER_WEIGHT if is_slower else 1) * (s_per_token - self._s_per_token)
@@ -249,11 +274,16 @@ class Batcher:
             # A copy, which does not keep the whole batch in memory.
             sequence.answer(outcome if isinstance(outcome, Exception) else outcome[row].copy())
 
-    def _run_of(self, sequences: Sequence[QueuedSequence], begin_s: float, end_s: float) -> BatchRun:
+    def _run_of(self, batch: Batch, begin_s: float, end_s: float) -> BatchRun:
         """Return what a batch has taken, and note it with its sequences."""
-        padded = len(sequences) * len(sequences[-1].tokens)
+        sequences, padded = batch.sequences, batch.padded_token_count
         fill = max(len(sequences) / self._max_batch_size, padded / self._max_batch_tokens)
         run = BatchRun(begin_s, end_s, sum(len(one.tokens) for one in sequences), padded, fill)
         for sequence in sequences:
             sequence.run = run
         return run
+
+
+def _retry_delay_s(wait_s: float) -> float:
+    """Return when to come back if what waits takes so long: not all who are refused at once come back at once."""
+    return max(wait_s, MIN_RETRY_DELAY_S) * random.uniform(1, 2)

@@ -150,7 +150,7 @@ class Embedder:
         if not new:
             return
         if priority is Priority.INTERACTIVE:  # before the tokenizer has worked for nothing; and once more, with lengths
-            self._batcher.check_admission(len(new), request.deadline_s)
+            self._batcher.check_admission(len(new), 0, request.deadline_s)
         tokenized = await self._tokenize(new, request.purpose)
         begun: list[_InFlight] = []
         for text, tokens in zip(new, tokenized, strict=True):
@@ -161,8 +161,8 @@ class Embedder:
             in_flight.job = Job(sequences, priority, request.deadline_s, partial(self._done, in_flight))
             begun.append(in_flight)
         if priority is Priority.INTERACTIVE:
-            size = sum(len(in_flight.job.queued) for in_flight in begun)
-            self._batcher.check_admission(size, request.deadline_s)
+            sequences = [queued.tokens for in_flight in begun for queued in in_flight.job.queued]
+            self._batcher.check_admission(len(sequences), sum(map(len, sequences)), request.deadline_s)
         self._batcher.submit([in_flight.job for in_flight in begun])
         for in_flight in begun:
             self._in_flight[in_flight.key] = in_flight

@@ -54,6 +54,11 @@ class Batch:
     sequences: list[QueuedSequence]
     expired: list[QueuedSequence]
 
+    @property
+    def padded_token_count(self) -> int:
+        """What the model runs, with padding."""
+        return len(self.sequences) * len(self.sequences[-1].tokens) if self.sequences else 0
+
 
 class SequenceQueue:
     """Holds what waits, and makes batches of it: the oldest sequence, and those of the nearest lengths with it.
@@ -77,6 +82,11 @@ class SequenceQueue:
         """Return how many sequences of a class wait."""
         return len(self._lanes[priority])
 
+    def standing_s(self, priority: Priority, now_s: float) -> float:
+        """Return for how long some of a class has waited without a moment in which none did."""
+        lane = self._lanes[priority]
+        return now_s - lane.filled_time_s if len(lane) else 0.0
+
     def token_count(self, priority: Priority) -> int:
         """Return how many tokens of a class wait."""
         return self._lanes[priority].token_count
@@ -85,8 +95,11 @@ class SequenceQueue:
         """Add a sequence."""
         sequence.queue_time_s = now_s
         sequence.is_waiting = True
+        lane = self._lanes[sequence.priority]
+        if not len(lane):
+            lane.filled_time_s = now_s
         sequence.place = (len(sequence.tokens), next(self._numbers))
-        self._lanes[sequence.priority].add(sequence)
+        lane.add(sequence)
 
     def remove(self, sequence: QueuedSequence) -> None:
         """Forget a sequence; nothing happens if it does not wait any more."""
@@ -150,6 +163,7 @@ class _Lane:
         self.sequences: list[QueuedSequence] = []  # by place
         self._by_age: OrderedDict[int, QueuedSequence] = OrderedDict()
         self.token_count = 0
+        self.filled_time_s = 0.0  # when the first came after none was there
 
     def __len__(self) -> int:
         return len(self.sequences)

@@ -1,13 +1,16 @@
-"""What stands around every rpc: is the server ready, does the request parse, what is told of an error."""
+"""What stands around every rpc: is the server ready, has it room, does the request parse, what is told of an error."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from recwire_server.errors import InvalidRequestError, UnavailableError
+from recwire_server.admission import Slots
+from recwire_server.errors import InvalidRequestError, LateError, UnavailableError
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.malformed import malformed
 from recwire_server.service.status import ErrorTeller
@@ -15,7 +18,19 @@ from recwire_server.telemetry.call import Calls, ObservedServer
 
 RETRY_DELAY_S = 1.0  # starting takes seconds, and another server is free at once
 
+# What tells how the server is: taken however much else is in work.
+ALWAYS_TAKEN = "recwire.v1.AdminService"
+
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True)
+class CallLimits:
+    """Of calls in work at a time, of streams open at a time, and of the seconds of a call that sets no deadline."""
+
+    max_calls: int
+    max_streams: int
+    default_timeout_s: float
 
 
 class Boundary:
@@ -26,10 +41,14 @@ class Boundary:
     is wrong.
     """
 
-    def __init__(self, server: grpc.aio.Server, lifecycle: Lifecycle, calls: Calls, teller: ErrorTeller) -> None:
-        self._server = server
+    def __init__(
+        self, server: grpc.aio.Server, lifecycle: Lifecycle, limits: CallLimits, observed: Calls, teller: ErrorTeller
+    ) -> None:
+        self._server = ObservedServer(server, observed)
         self._lifecycle = lifecycle
-        self._calls = calls
+        self._default_timeout_s = limits.default_timeout_s
+        self._calls = Slots("calls", limits.max_calls, "max_calls")
+        self._streams = Slots("streams", limits.max_streams, "max_streams")
         self._teller = teller
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
@@ -37,17 +56,24 @@ class Boundary:
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register a service's rpcs."""
-        guarded = {name: self._guarded(f"{service}/{name}", handler) for name, handler in handlers.items()}
-        ObservedServer(self._server, self._calls).add_registered_method_handlers(service, guarded)
+        guarded = {name: self._guarded(service, name, handler) for name, handler in handlers.items()}
+        self._server.add_registered_method_handlers(service, guarded)
 
-    def _guarded(self, rpc: str, handler: Any) -> Any:
+    def _guarded(self, service: str, name: str, handler: Any) -> Any:
         """Return the handler of an rpc with the boundary around it; requests reach it as bytes."""
+        rpc = f"{service}/{name}"
         message_type: type[Message] = handler.request_deserializer.__self__
+        calls: AbstractContextManager[None] = self._calls
+        streams: AbstractContextManager[None] = self._streams
+        if service == ALWAYS_TAKEN:
+            calls = streams = nullcontext()
 
         async def unary_unary(data: bytes, context: Context) -> Message:
             try:
-                self._admit(context)
-                response: Message = await handler.unary_unary(_parsed(data, message_type), context)
+                remaining_s = self._admit(context)
+                with calls:
+                    answer = handler.unary_unary(_parsed(data, message_type), context)
+                    response: Message = await (self._in_time(answer) if remaining_s is None else answer)
                 return response
             except Exception as error:
                 await self._abort(rpc, error, context)
@@ -55,8 +81,9 @@ class Boundary:
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
                 self._admit(context)
-                async for response in handler.unary_stream(_parsed(data, message_type), context):
-                    yield response
+                with streams:
+                    async for response in handler.unary_stream(_parsed(data, message_type), context):
+                        yield response
             except Exception as error:
                 await self._abort(rpc, error, context)
 
@@ -65,9 +92,11 @@ class Boundary:
         async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> None:
             try:
                 self._admit(context)
-                async with aclosing(handler.stream_stream(Requests(stream, message_type), context)) as responses:
-                    async for response in responses:
-                        await context.write(response)
+                requests = Requests(stream, message_type)
+                with streams, self._lifecycle.told_of_drain(requests.end):
+                    async with aclosing(handler.stream_stream(requests, context)) as responses:
+                        async for response in responses:
+                            await context.write(response)
             except Exception as error:
                 await self._abort(rpc, error, context)
 
@@ -75,12 +104,27 @@ class Boundary:
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
         return handler._replace(request_deserializer=None, **{kind: around[kind]})
 
-    def _admit(self, context: Context) -> None:
+    def _admit(self, context: Context) -> float | None:
+        """Return how many seconds the call has left, None if it came without a deadline."""
         phase = self._lifecycle.phase
         if phase is not Phase.SERVING:
-            description = f"the server is {phase.value}: try again, or another server"
-            raise UnavailableError(phase.name, description, RETRY_DELAY_S)
+            raise _unavailable(phase)
+        remaining_s = context.time_remaining()
+        if remaining_s is not None and remaining_s <= 0:  # it waited for the event loop
+            raise LateError("the deadline passed before the call was begun")
         self._lifecycle.begin_call(context)
+        return remaining_s
+
+    async def _in_time(self, answer: Awaitable[Message]) -> Message:
+        """Wait no longer than a call without a deadline may."""
+        try:
+            async with asyncio.timeout(self._default_timeout_s) as timeout:
+                return await answer
+        except TimeoutError as error:
+            if not timeout.expired():
+                raise
+            told = f"no answer within {self._default_timeout_s:g} s, the limit of calls that set no deadline"
+            raise LateError(f"{told} (default_timeout_s)") from error
 
     async def _abort(self, rpc: str, error: Exception, context: Context) -> NoReturn:
         """End the call with the error's status and its details."""
@@ -92,14 +136,39 @@ class Boundary:
 
 class Requests(AsyncIterator[Message]):
     """The requests of a stream. For one that does not parse InvalidRequestError is raised; the next one comes after it,
-    if the rpc reads on."""
+    if the rpc reads on. After `end` UnavailableError is raised, also for a request that is being waited for."""
 
     def __init__(self, stream: AsyncIterator[bytes], message_type: type[Message]) -> None:
         self._stream = stream
         self._message_type = message_type
+        self._reader: asyncio.Task[object] | None = None
+        self._is_over = False
+
+    def end(self) -> None:
+        """Take no further request: the server is draining."""
+        self._is_over = True
+        if self._reader is not None:
+            self._reader.cancel()
 
     async def __anext__(self) -> Message:
-        return _parsed(await anext(self._stream), self._message_type)
+        if self._is_over:
+            raise _unavailable(Phase.DRAINING)
+        reader = self._reader = asyncio.current_task()
+        try:
+            data = await anext(self._stream)
+        except asyncio.CancelledError:
+            assert reader is not None
+            if not self._is_over or reader.uncancel():  # then the call itself is cancelled
+                raise
+            raise _unavailable(Phase.DRAINING) from None
+        finally:
+            self._reader = None
+        return _parsed(data, self._message_type)
+
+
+def _unavailable(phase: Phase) -> UnavailableError:
+    description = f"the server is {phase.value}: try again, or another server"
+    return UnavailableError(phase.name, description, RETRY_DELAY_S)
 
 
 def _parsed(data: bytes, message_type: type[Message]) -> Message:

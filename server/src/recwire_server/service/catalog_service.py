@@ -21,18 +21,19 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CatalogService(CatalogServiceServicer):
-    """UpsertItems, ImportItems, DeleteItems, GetItem, ListItems."""
+    """UpsertItems, ImportItems, DeleteItems, GetItem, ListItems. default_timeout_s: of calls that set no deadline."""
 
-    def __init__(self, catalogue: Catalogue, encoder: Encoder) -> None:
+    def __init__(self, catalogue: Catalogue, encoder: Encoder, default_timeout_s: float) -> None:
         self._catalogue = catalogue
         self._encoder = encoder
+        self._default_timeout_s = default_timeout_s
 
     async def UpsertItems(self, request: pb.UpsertItemsRequest, context: Context) -> pb.UpsertItemsResponse:
         check = FieldCheck(self._encoder.dim)
         check.count("items", request.items, 1, MAX_ITEMS)
         items = [item_from(item, f"items[{i}]", check) for i, item in enumerate(request.items)]
         check.finish()
-        upserted = await self._catalogue.upsert(items, deadline_s(context))
+        upserted = await self._catalogue.upsert(items, deadline_s(context, self._default_timeout_s))
         return pb.UpsertItemsResponse(
             upserted_count=len(items),
             catalog_revision=upserted.revision,

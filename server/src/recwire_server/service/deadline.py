@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 
-def deadline_s(context: grpc.aio.ServicerContext[Any, Any]) -> float:
-    """Return the call's deadline as a time.monotonic(); inf if it has none."""
+def deadline_s(context: grpc.aio.ServicerContext[Any, Any], default_timeout_s: float = inf) -> float:
+    """Return the call's deadline as a time.monotonic(); by the default if it has none, inf without a default."""
     remaining_s = context.time_remaining()
-    return inf if remaining_s is None else time.monotonic() + remaining_s
+    return time.monotonic() + (default_timeout_s if remaining_s is None else remaining_s)

@@ -30,31 +30,32 @@ MAX_TEXTS = 256
 MAX_EVENTS = 256
 # Of a stream; what is in work at the same time shares commits. Past some dozens an fsync no longer counts.
 MAX_UPDATES_IN_WORK = 64
-# How long Recommend waits for min_revision where the caller set no deadline: a commit takes milliseconds.
-MAX_REVISION_WAIT_S = 5.0
-# Of a deadline, this share is waited: the rest brings the answer home.
+# Of a deadline, this share is waited for min_revision: the rest brings the answer home.
 REVISION_WAIT_SHARE = 0.8
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RecommenderService(RecommenderServiceServicer):
-    """Embed, EmbedStream, UpdateUser, UpdateUserStream, Recommend."""
+    """Embed, EmbedStream, UpdateUser, UpdateUserStream, Recommend. default_timeout_s: of calls that set no deadline."""
 
-    def __init__(self, recommender: Recommender, encoder: Encoder, teller: ErrorTeller) -> None:
+    def __init__(
+        self, recommender: Recommender, encoder: Encoder, teller: ErrorTeller, default_timeout_s: float
+    ) -> None:
         self._recommender = recommender
         self._encoder = encoder
         self._teller = teller
+        self._default_timeout_s = default_timeout_s
         self._model = model_message(encoder.model)
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
-        return await self._embed(request, Priority.INTERACTIVE, context)
+        return await self._embed(request, Priority.INTERACTIVE, self._deadline_s(context))
 
     async def EmbedStream(
         self, requests: AsyncIterator[pb.EmbedStreamRequest], context: Context
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
         async def answer(message: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
-            response = await self._embed(message.request, Priority.BULK, context)
+            response = await self._embed(message.request, Priority.BULK, deadline_s(context))
             return pb.EmbedStreamResponse(response=response)
 
         def refusal(error: Exception) -> pb.EmbedStreamResponse:
@@ -64,16 +65,14 @@ class RecommenderService(RecommenderServiceServicer):
             async for response in responses:
                 yield response
 
-    async def _embed(self, request: pb.EmbedRequest, priority: Priority, context: Context) -> pb.EmbedResponse:
+    async def _embed(self, request: pb.EmbedRequest, priority: Priority, until_s: float) -> pb.EmbedResponse:
         check = FieldCheck(self._encoder.dim)
         check.count("texts", request.texts, 1, MAX_TEXTS)
         texts = [check.text(f"texts[{i}]", text) for i, text in enumerate(request.texts)]
         purpose = check.enum("purpose", request.purpose, _EmbedPurpose)
         long_text = check.enum("long_text", request.long_text, _LongText)
         check.finish()
-        embeddings = await self._recommender.embed(
-            texts, PURPOSES[purpose], LONG_TEXTS[long_text], priority, deadline_s(context)
-        )
+        embeddings = await self._recommender.embed(texts, PURPOSES[purpose], LONG_TEXTS[long_text], priority, until_s)
         response = pb.EmbedResponse(dimension=self._encoder.dim, model=self._model)
         for embedding in embeddings:
             response.embeddings.add(
@@ -84,13 +83,13 @@ class RecommenderService(RecommenderServiceServicer):
         return response
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
-        return await self._update_user(request, context)
+        return await self._update_user(request, self._deadline_s(context))
 
     async def UpdateUserStream(
         self, requests: AsyncIterator[pb.UpdateUserStreamRequest], context: Context
     ) -> AsyncIterator[pb.UpdateUserStreamResponse]:
         async def answer(message: pb.UpdateUserStreamRequest) -> pb.UpdateUserStreamResponse:
-            return pb.UpdateUserStreamResponse(response=await self._update_user(message.request, context))
+            return pb.UpdateUserStreamResponse(response=await self._update_user(message.request, deadline_s(context)))
 
         def refusal(error: Exception) -> pb.UpdateUserStreamResponse:
             return pb.UpdateUserStreamResponse(
@@ -102,7 +101,7 @@ class RecommenderService(RecommenderServiceServicer):
             async for response in responses:
                 yield response
 
-    async def _update_user(self, request: pb.UpdateUserRequest, context: Context) -> pb.UpdateUserResponse:
+    async def _update_user(self, request: pb.UpdateUserRequest, until_s: float) -> pb.UpdateUserResponse:
         check = FieldCheck(self._encoder.dim)
         now_ns = time.time_ns()
         user_id = check.id("user_id", request.user_id)
@@ -112,7 +111,7 @@ class RecommenderService(RecommenderServiceServicer):
         if request.HasField("recommend"):
             options = options_from(request.recommend, "recommend", check)
         check.finish()
-        update = await self._recommender.update_user(user_id, events, deadline_s(context))
+        update = await self._recommender.update_user(user_id, events, until_s)
         response = pb.UpdateUserResponse(
             revision=update.revision,
             applied_count=update.applied_count,
@@ -131,13 +130,13 @@ class RecommenderService(RecommenderServiceServicer):
         if options.rotation_ns and not isinstance(target, UserTarget):
             check.add("options.rotation", "goes with user_id only: nobody else is remembered")
         check.finish()
-        answer = await self._recommender.recommend(target, options, _revision_wait_s(context), deadline_s(context))
+        until_s = self._deadline_s(context)
+        wait_s = REVISION_WAIT_SHARE * (until_s - time.monotonic())
+        answer = await self._recommender.recommend(target, options, wait_s, until_s)
         return answer_message(answer, self._encoder.model)
 
-
-def _revision_wait_s(context: Context) -> float:
-    remaining_s = context.time_remaining()
-    return MAX_REVISION_WAIT_S if remaining_s is None else REVISION_WAIT_SHARE * remaining_s
+    def _deadline_s(self, context: Context) -> float:
+        return deadline_s(context, self._default_timeout_s)
 
 
 class _EmbedPurpose(IntEnum):

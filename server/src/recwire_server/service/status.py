@@ -17,13 +17,21 @@ from google.rpc.status_pb2 import Status
 from recwire.v1.stream_pb2 import StreamError
 from recwire_server.encoder import DeadlineError, OverloadedError, StoppedError, TextError, TextTooLongError
 from recwire_server.errors import (
+    ExhaustedError,
     InvalidRequestError,
+    LateError,
     NotFoundError,
     PreconditionError,
     UnavailableError,
     Violation,
 )
-from recwire_server.store import StoreDamagedError, StoreError, StoreReadError
+from recwire_server.store import (
+    StoreDamagedError,
+    StoreError,
+    StoreExpiredError,
+    StoreOverloadedError,
+    StoreReadError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +76,13 @@ def status_of(error: Exception) -> Status | None:
         case UnavailableError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.UNAVAILABLE, error.reason, str(error), retry)
-        case OverloadedError():
+        case ExhaustedError():
+            retry = _retry_info(error.retry_delay_s)
+            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, error.reason, str(error), retry)
+        case OverloadedError() | StoreOverloadedError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", str(error), retry)
-        case DeadlineError():
+        case LateError() | DeadlineError() | StoreExpiredError():
             return _status(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", str(error))
         case StoppedError():
             retry = _retry_info(STOPPED_RETRY_DELAY_S)

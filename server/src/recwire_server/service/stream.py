@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from recwire_server.errors import UnavailableError
+
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
@@ -27,12 +29,14 @@ async def answer_in_order(
     """Yield the answer to each request, in order. The next request is read once there is room for it.
 
     Answering begins in the order of the requests, and at most max_in_work are being answered at a time. refusal: the
-    answer to a request that cannot be read, or whose answer fails. What is in work when the generator is closed or
+    answer to a request that cannot be read, or whose answer fails. Where the server drains, UnavailableError is raised
+    once what is in work has been answered. What is in work when the generator is closed or
     cancelled is cancelled, and has ended when that returns.
     """
     in_work: deque[tuple[asyncio.Task[Response], int]] = deque()  # the answers to come, with their requests' bytes
     reading: asyncio.Task[Request | Exception | None] | None = None
     is_at_end = False
+    drain: UnavailableError | None = None
     try:
         while True:
             has_room = len(in_work) < max_in_work and sum(size for _, size in in_work) < MAX_IN_WORK_BYTES
@@ -40,10 +44,14 @@ async def answer_in_order(
                 reading = asyncio.create_task(_read(requests))
             awaited = [task for task in (reading, in_work[0][0] if in_work else None) if task is not None]
             if not awaited:
+                if drain is not None:
+                    raise drain
                 return
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             if reading is not None and reading.done():
                 request, reading = reading.result(), None
+                if isinstance(request, UnavailableError):
+                    request, drain = None, request
                 is_at_end = request is None
                 if request is not None:
                     size = 0 if isinstance(request, Exception) else request.ByteSize()

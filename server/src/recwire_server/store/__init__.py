@@ -8,12 +8,15 @@ writer), `directory` (the lock on its directory, and whether it is still there),
     StoreError
     |- StoreWriteError     a write was not stored; the same write may succeed later
     |- StoreReadError      something could not be read now
+    |- StoreOverloadedError  more waits to be written than may, or than can be before the deadline
+    |- StoreExpiredError     the deadline passed, or the caller left, before the write began
     |- StoreDamagedError   the database is damaged, where it was read or written
     `- DataDirectoryError  the server cannot start on this directory
 """
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +38,18 @@ class StoreWriteError(StoreError):
     """
 
 
+class StoreOverloadedError(StoreError):
+    """More waits to be written than may, or than can be before the deadline: try again after `retry_delay_s`."""
+
+    def __init__(self, description: str, retry_delay_s: float) -> None:
+        super().__init__(description)
+        self.retry_delay_s = retry_delay_s
+
+
+class StoreExpiredError(StoreError):
+    """The deadline passed, or the caller left, before the write began: nothing was stored."""
+
+
 class StoreReadError(StoreError):
     """The disk cannot be read now; what is in memory serves on."""
 
@@ -45,6 +60,19 @@ class StoreDamagedError(StoreError):
 
 class DataDirectoryError(StoreError):
     """The server cannot start on this data directory; the message says why and the way out."""
+
+
+@dataclass(slots=True)
+class Waiter:
+    """Who waits for a write: until when, a time.monotonic(), and whether somebody has gone away. A write that nobody
+    waits for is dropped as long as it has not begun."""
+
+    deadline_s: float = inf
+    is_gone: bool = False
+
+    def is_past(self, now_s: float) -> bool:
+        """Return whether nobody waits any more."""
+        return self.is_gone or self.deadline_s <= now_s
 
 
 @dataclass(frozen=True)
@@ -104,10 +132,14 @@ class LikedItems:
 class Store(Protocol):
     """Keeps items, events and generations. Every method that writes returns once the write survives a crash of the
     process and of the machine. Methods are called from the event loop; they never block it. Those that write raise
-    StoreWriteError, those that read StoreReadError, both StoreDamagedError."""
+    StoreWriteError, and StoreOverloadedError where too much waits; those that read StoreReadError; both
+    StoreDamagedError."""
 
-    async def append_events(self, user_id: str, events: Sequence[Event]) -> list[Event]:
-        """Append events whose ids the user does not have yet: all or none; return them with their revisions."""
+    async def append_events(self, user_id: str, events: Sequence[Event], waiter: Waiter | None = None) -> list[Event]:
+        """Append events whose ids the user does not have yet: all or none; return them with their revisions.
+
+        Raises StoreOverloadedError if that cannot be done in time, StoreExpiredError if it was not.
+        """
 
     async def user(self, user_id: str) -> StoredUser:
         """Return what is stored of a user."""

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from recwire_server.span import RecordSpan
-from recwire_server.store import StoreError, StoreWriteError
+from recwire_server.store import StoreError, StoreExpiredError, StoreOverloadedError, StoreWriteError, Waiter
 from recwire_server.store.fault import write_error
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,12 @@ MAX_GROUP_SIZE = 64
 # ones of 8, and an update takes 15 % less CPU.
 FILL_TURNS = 8
 MAX_FILL_S = 0.005
+# Writes that may wait: 64 groups, a tenth of a second on a sound disk.
+MAX_WAITING = 64 * MAX_GROUP_SIZE
+# What a commit that was slower than the estimate weighs in it; a faster one counts at once, so that one pause of the
+# disk refuses nobody for long.
+SLOWER_WEIGHT = 0.25
+MIN_RETRY_DELAY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +52,15 @@ class _Write:
     apply: Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
     argument: Any
     done: asyncio.Future[Any]
+    waiter: Waiter
 
 
 class GroupCommitter:
     """Runs writes in order on one thread; those that wait while a commit runs share the next one.
 
     Owns its connection. A write returns once COMMIT has fsynced the log, so it survives a crash of the process and of
-    the machine. A write that fails is undone alone; it does not fail the others of its group.
+    the machine. A write that fails is undone alone; it does not fail the others of its group. What waits is bounded,
+    and refused where its deadline comes before its turn.
 
     check: raises StoreError while nothing can be committed. observe: told of each commit, on the event loop.
     record_span: told how long each write took, the wait for its group included.
@@ -73,6 +81,7 @@ class GroupCommitter:
         # Of the event loop: what is for the next group, and whether one is being filled or committed.
         self._waiting: list[_Write] = []
         self._is_busy = False
+        self._commit_s = 0.0  # of a group, by estimate
         self._groups: queue.SimpleQueue[list[_Write] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,20 +101,30 @@ class GroupCommitter:
             self._waiting = []
             await asyncio.to_thread(thread.join)
 
+    @property
+    def waiting_count(self) -> int:
+        """How many writes wait for the next groups."""
+        return len(self._waiting)
+
     async def write(self, apply: Callable[[sqlite3.Connection], T]) -> T:
         """Run `apply` in a transaction on the writer's thread; return what it returned, once it is durable.
 
-        Raises StoreWriteError if it was not stored. A write whose caller is cancelled may still be stored.
+        Raises StoreWriteError if it was not stored, StoreOverloadedError if too much waits. A write whose caller is
+        cancelled may still be stored.
         """
-        return await self.write_alike(lambda connection, _: [apply(connection)], None)
+        return await self.write_alike(lambda connection, _: [apply(connection)], None, Waiter())
 
-    async def write_alike(self, apply: Callable[[sqlite3.Connection, Sequence[A]], Sequence[T]], argument: A) -> T:
+    async def write_alike(
+        self, apply: Callable[[sqlite3.Connection, Sequence[A]], Sequence[T]], argument: A, waiter: Waiter
+    ) -> T:
         """The same for a write of which there are many: one call of `apply` has the arguments of those that follow each
-        other in a group, and returns their results in order."""
+        other in a group, and returns their results in order. Raises StoreExpiredError if nobody waits for it any more
+        when its turn comes."""
         if self._thread is None or self._loop is None:
             raise StoreWriteError("the write was not stored: the store is closed")
+        self._admit(waiter)
         done: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.append(_Write(apply, argument, done))
+        self._waiting.append(_Write(apply, argument, done, waiter))
         self._fill_group()
         if self._record_span is None:
             return await done
@@ -114,6 +133,21 @@ class GroupCommitter:
             return await done
         finally:
             self._record_span("store.commit", begin_s, time.monotonic(), {})
+
+    def _admit(self, waiter: Waiter) -> None:
+        """Raise StoreOverloadedError if one more write is too much, or comes too late. Nothing is refused while the
+        writer is idle: an estimate that is wrong would never be mended."""
+        now_s, waiting = time.monotonic(), len(self._waiting)
+        wait_s = (waiting // MAX_GROUP_SIZE + self._is_busy) * self._commit_s
+        if waiting >= MAX_WAITING:
+            description = f"{waiting:,} writes wait for the disk; the limit is {MAX_WAITING:,}"
+            raise StoreOverloadedError(description, max(wait_s, MIN_RETRY_DELAY_S))
+        if waiter.is_past(now_s):
+            raise _expired()
+        if self._is_busy and now_s + wait_s + self._commit_s > waiter.deadline_s:
+            left_s = waiter.deadline_s - now_s
+            description = f"the disk takes about {wait_s + self._commit_s:.3f} s; the deadline is in {left_s:.3f} s"
+            raise StoreOverloadedError(description, max(wait_s, MIN_RETRY_DELAY_S))
 
     def _fill_group(self) -> None:
         """Begin the next group, unless one is being filled or committed."""
@@ -128,14 +162,28 @@ class GroupCommitter:
         if turns and len(self._waiting) < MAX_GROUP_SIZE and self._loop.time() < until_s:
             self._loop.call_soon(self._hand_over, turns - 1, until_s)
         else:
-            self._groups.put(self._waiting[:MAX_GROUP_SIZE])
-            self._waiting = self._waiting[MAX_GROUP_SIZE:]
+            self._groups.put(self._next_group())
+
+    def _next_group(self) -> list[_Write]:
+        """Return what is written next, and drop what nobody waits for. It may be empty."""
+        group: list[_Write] = []
+        now_s, taken = time.monotonic(), 0
+        for write in self._waiting:
+            if len(group) == MAX_GROUP_SIZE:
+                break
+            taken += 1
+            if not write.waiter.is_past(now_s):
+                group.append(write)
+            elif not write.done.cancelled():
+                write.done.set_exception(_expired())
+        del self._waiting[:taken]
+        return group
 
     def _run(self, connection: sqlite3.Connection) -> None:
         assert self._loop is not None
         while (group := self._groups.get()) is not None:
             begin_s = time.monotonic()
-            outcomes, is_stored = self._commit(connection, group)
+            outcomes, is_stored = self._commit(connection, group) if group else ([], True)
             commit = GroupCommit(len(group), time.monotonic() - begin_s, is_stored)
             self._loop.call_soon_threadsafe(self._settle, group, outcomes, commit)
         connection.close()
@@ -157,7 +205,10 @@ class GroupCommitter:
         return outcomes, True
 
     def _settle(self, group: list[_Write], outcomes: list[Any], commit: GroupCommit) -> None:
-        self._observe(commit)
+        if group:
+            is_slower = 0 < self._commit_s < commit.duration_s
+            self._commit_s += (SLOWER_WEIGHT if is_slower else 1) * (commit.duration_s - self._commit_s)
+            self._observe(commit)
         for write, outcome in zip(group, outcomes, strict=True):
             if write.done.cancelled():
                 continue
@@ -168,6 +219,10 @@ class GroupCommitter:
         self._is_busy = False
         if self._waiting:
             self._fill_group()
+
+
+def _expired() -> StoreExpiredError:
+    return StoreExpiredError("the deadline passed before the write began: nothing was stored")
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ from recwire_server.disk import make_directory
 from recwire_server.event import Event, EventType
 from recwire_server.item import EmbeddedItem
 from recwire_server.span import RecordSpan
-from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, LikedItems, StoredSpace, StoredUser
+from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, LikedItems, StoredSpace, StoredUser, Waiter
 from recwire_server.store.database import StoredModel, connect, open_database, refuse_backup
 from recwire_server.store.directory import DirectoryLock, FilesInPlace
 from recwire_server.store.event_log import Append, append
@@ -89,8 +89,8 @@ class SqliteStore:
             self._reading.close()
         self._lock.release()
 
-    async def append_events(self, user_id: str, events: Sequence[Event]) -> list[Event]:
-        return await self._writer.write_alike(append, Append(user_id, events))
+    async def append_events(self, user_id: str, events: Sequence[Event], waiter: Waiter | None = None) -> list[Event]:
+        return await self._writer.write_alike(append, Append(user_id, events), waiter or Waiter())
 
     async def user(self, user_id: str) -> StoredUser:
         sql = f"SELECT {EVENT_COLUMNS} FROM events WHERE user_id = ? ORDER BY event_time_ns, revision"

@@ -1,0 +1,133 @@
+"""Searches take turns on the event loop."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from math import inf
+
+from recwire_server.errors import ExhaustedError, LateError
+from recwire_server.queue_limit import QueueLimit
+
+# After a search that took longer than this, the loop has a share of that time to take in, and refuse, the calls that
+# came meanwhile: else each would be seen only when it is its turn, when it is too late. Shorter ones leave it free
+# often enough, and a refusal costs about as much as they do.
+LONG_S = 0.002
+INTAKE_SHARE = 0.1
+MAX_INTAKE_S = 0.02
+# What a search that was slower than the estimate weighs in it, and a faster one.
+NEW_WEIGHT = 0.2
+MIN_RETRY_DELAY_S = 0.05
+
+
+class SearchTurns:
+    """Lets one search run at a time, in the order in which they came; each is an `async with` block without an await.
+
+    Refused with ExhaustedError is who would wait longer than the limit, or past the deadline; with LateError whose
+    deadline has passed when the turn comes. Belongs to the event loop.
+    """
+
+    def __init__(self, limit: QueueLimit) -> None:
+        self._limit = limit
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waits_since_s = 0.0  # since when somebody has waited without a break
+        self._next_s = 0.0  # a time.monotonic() before which no search begins
+        self._is_handing_over = False
+        self._search_s = 0.0  # what one takes, by estimate
+
+    @property
+    def waiting_count(self) -> int:
+        """How many wait for their turn."""
+        return len(self._waiting)
+
+    @property
+    def search_s(self) -> float:
+        """What a search takes of late, about."""
+        return self._search_s
+
+    def turn(self, deadline_s: float) -> "_Turn":
+        """Wait for the turn, and have it for the length of an `async with` block.
+
+        deadline_s: a time.monotonic(); inf: wait as long as it takes.
+        """
+        return _Turn(self, deadline_s)
+
+    async def wait(self, deadline_s: float) -> float:
+        """Return once it is the caller's turn: the time.monotonic() at which that is."""
+        now_s = time.monotonic()
+        if not self._waiting and now_s >= self._next_s:
+            return now_s
+        self._admit(now_s, deadline_s)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._hand_over_at(self._next_s)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            raise
+        if (now_s := time.monotonic()) >= deadline_s:
+            raise LateError("the deadline passed before the search was begun")
+        return now_s
+
+    def searched(self, begin_s: float) -> None:
+        """Take note of a search that began then and ends now."""
+        now_s = time.monotonic()
+        taken_s = now_s - begin_s
+        self._search_s += NEW_WEIGHT * (taken_s - self._search_s)
+        self._next_s = now_s + min(INTAKE_SHARE * taken_s, MAX_INTAKE_S) if taken_s > LONG_S else 0.0
+
+    def _admit(self, now_s: float, deadline_s: float) -> None:
+        if not self._waiting:
+            self._waits_since_s = now_s
+        if deadline_s == inf:
+            return
+        wait_s = len(self._waiting) * (1 + INTAKE_SHARE) * self._search_s + max(0.0, self._next_s - now_s)
+        limit_s = self._limit.wait_s(now_s - self._waits_since_s)
+        if now_s + wait_s + self._search_s > deadline_s:
+            told = f"a search takes {self._search_s:.3f} s; the deadline is in {deadline_s - now_s:.3f} s"
+        elif self._waiting and wait_s > limit_s:
+            told = f"the limit is {limit_s:g} s"
+        else:
+            return
+        description = f"{len(self._waiting):,} searches take about {wait_s:.3f} s before this one's turn; {told}"
+        raise ExhaustedError("OVERLOADED", description, max(wait_s, MIN_RETRY_DELAY_S) * random.uniform(1, 2))
+
+    def _hand_over_at(self, at_s: float) -> None:
+        if not self._is_handing_over:
+            self._is_handing_over = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(max(0.0, at_s - time.monotonic()), self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the first of those who wait the turn, and come back for the next."""
+        self._is_handing_over = False
+        if time.monotonic() >= self._next_s:
+            while self._waiting:
+                turn = self._waiting.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    break
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._hand_over_at_next)
+
+    def _hand_over_at_next(self) -> None:
+        self._hand_over_at(self._next_s)
+
+
+class _Turn:
+    """A search's turn; by contextlib it would take three times as long."""
+
+    __slots__ = ("_begin_s", "_deadline_s", "_turns")
+
+    def __init__(self, turns: SearchTurns, deadline_s: float) -> None:
+        self._turns = turns
+        self._deadline_s = deadline_s
+        self._begin_s = 0.0
+
+    async def __aenter__(self) -> None:
+        self._begin_s = await self._turns.wait(self._deadline_s)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._turns.searched(self._begin_s)
