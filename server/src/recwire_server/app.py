@@ -129,6 +129,7 @@ class App:
             observe=self._metrics.searched,
             record_span=record_span,
         )
+        self._search_turns = SearchTurns(wait_limit)
         self._recommender = Recommender(
             self._embedder,
             self._catalogue,
@@ -136,7 +137,7 @@ class App:
             served,
             turns,
             ranker,
-            SearchTurns(wait_limit),
+            self._search_turns,
             on_update=self._metrics.updated,
             on_answer=self._metrics.recommended,
         )
@@ -218,6 +219,8 @@ class App:
             catalogue=self._catalogue,
             monitor=self._recall_monitor,
             users=self._users,
+            search_turns=self._search_turns,
+            store=self._store,
         )
 
     def _register(self, boundary: Boundary) -> None:

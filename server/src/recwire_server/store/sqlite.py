@@ -89,6 +89,11 @@ class SqliteStore:
             self._reading.close()
         self._lock.release()
 
+    @property
+    def waiting_count(self) -> int:
+        """How many writes wait for the next groups. May be read on any thread."""
+        return self._writer.waiting_count
+
     async def append_events(self, user_id: str, events: Sequence[Event], waiter: Waiter | None = None) -> list[Event]:
         return await self._writer.write_alike(append, Append(user_id, events), waiter or Waiter())
 

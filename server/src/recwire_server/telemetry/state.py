@@ -18,7 +18,9 @@ from recwire_server.encoder.batcher import Batcher
 from recwire_server.encoder.embedder import Embedder
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.recall_monitor import RecallMonitor
+from recwire_server.search_turn import SearchTurns
 from recwire_server.service.status import INTERNAL, ErrorTeller
+from recwire_server.store.sqlite import SqliteStore
 from recwire_server.telemetry.call import Calls
 from recwire_server.telemetry.heartbeat import Heartbeat
 from recwire_server.user import Users
@@ -40,6 +42,8 @@ class Parts:
     catalogue: Catalogue
     monitor: RecallMonitor
     users: Users
+    search_turns: SearchTurns
+    store: SqliteStore
 
 
 class StateCollector(Collector):
@@ -68,11 +72,15 @@ class StateCollector(Collector):
         yield from self._refusals()
         yield from self._process()
         yield from self._encoder()
+        waiting = parts.search_turns.waiting_count
+        yield _gauge("recwire_search_queue_size", "Searches that wait for their turn.", waiting)
+        waiting = parts.store.waiting_count
+        yield _gauge("recwire_store_queue_size", "Writes that wait for the next commit.", waiting)
         if parts.lifecycle.phase is not Phase.STARTING:
             yield from self._index()
             yield from self._recall()
         yield _gauge("recwire_users_cached", "Users held in memory.", parts.users.cached_count)
-        yield _gauge("recwire_users_cached_bytes", "What they take, about.", parts.users.cached_bytes)
+        yield _gauge("recwire_users_cached_bytes", "What users in memory take, about.", parts.users.cached_bytes)
 
     def _refusals(self) -> Iterator[Metric]:
         counts = dict(self._parts.teller.reason_counts)
@@ -110,7 +118,7 @@ class StateCollector(Collector):
         evicted = stats.eviction_count
         yield _counter("recwire_embedding_cache_evictions", "Embeddings dropped for newer ones.", evicted)
         yield _gauge("recwire_embedding_cache_entries", "Embeddings kept.", stats.entry_count)
-        yield _gauge("recwire_embedding_cache_bytes", "What they take, about.", stats.size_bytes)
+        yield _gauge("recwire_embedding_cache_bytes", "What kept embeddings take, about.", stats.size_bytes)
 
     def _index(self) -> Iterator[Metric]:
         generation = self._parts.catalogue.generation
