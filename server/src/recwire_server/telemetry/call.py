@@ -107,6 +107,8 @@ def _traced(behavior: Behavior, rpc_name: str, tracing: "Tracing") -> Behavior:
 
     async def traced(request: Any, context: Context) -> Any:
         span = tracing.begin(rpc_name, context)
+        if span is None:
+            return await behavior(request, context)
         try:
             response = await behavior(request, context)
         except BaseException as error:

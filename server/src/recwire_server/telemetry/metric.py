@@ -126,12 +126,13 @@ class Metrics:
         recommendations = answer.recommendations
         if not recommendations:
             return
-        first = recommendations[0].strategy
-        if first in (Strategy.POPULAR, Strategy.RECENT):  # the two that an answer mixes
-            for one in recommendations:
-                self._served[one.strategy].inc()
+        strategy, count = recommendations[0].strategy, len(recommendations)
+        if strategy in (Strategy.POPULAR, Strategy.RECENT):  # the two that an answer mixes
+            popular_count = sum(one.strategy is Strategy.POPULAR for one in recommendations)
+            self._served[Strategy.POPULAR].inc(popular_count)
+            self._served[Strategy.RECENT].inc(count - popular_count)
         else:
-            self._served[first].inc(len(recommendations))
+            self._served[strategy].inc(count)
 
     def _steps(self, name: str, documentation: str, *labels: str) -> Histogram:
         return Histogram(name, documentation, labels, buckets=STEP_BUCKETS_S, registry=self.registry)

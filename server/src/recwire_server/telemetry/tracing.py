@@ -9,6 +9,7 @@ Imported only where traces are asked for: it needs the traces extra, memory, and
 
 import asyncio
 import logging
+import random
 import threading
 import time
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace import (
     Span,
     SpanKind,
@@ -71,7 +72,7 @@ class Tracing:
         for name in LOGGERS:
             logging.getLogger(name).addFilter(self._quiet)
         resource = Resource.create({"service.name": "recwire", "service.version": __version__})
-        sampler = ParentBased(TraceIdRatioBased(self._sample_share))
+        sampler = ParentBased(ALWAYS_ON)  # of calls without a trace, only those that `begin` has drawn come here
         self._provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
         self._exporter = OTLPSpanExporter(self._endpoint, timeout=EXPORT_TIMEOUT_S)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
@@ -90,12 +91,17 @@ class Tracing:
             for name in LOGGERS:
                 logging.getLogger(name).removeFilter(self._quiet)
 
-    def begin(self, rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> "ServerSpan":
-        """Begin a call's span, under the caller's if it sent one; what the task records from now on is within."""
+    def begin(self, rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> "ServerSpan | None":
+        """Begin a call's span, under the caller's if it sent one; what the task records from now on is within.
+
+        None: the call came without a trace and is not sampled. A span that is not would cost 30 us.
+        """
         parent: trace_context.Context | None = None
         headers = {key: value for key, value in context.invocation_metadata() or () if key in TRACE_HEADERS}
         if headers:
             parent = self._propagator.extract(headers)
+        elif random.random() >= self._sample_share:
+            return None
         attributes = {"rpc.system.name": "grpc", "rpc.method": rpc}
         span = self._tracer.start_span(rpc, parent, SpanKind.SERVER, attributes)
         return ServerSpan(span)
