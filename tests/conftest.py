@@ -16,7 +16,7 @@ from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.index.sealed import SearchMethod
 from recwire_server.model.cache import export_model
 from recwire_server.model.recipe import Precision
-from recwire_server.testing import HashEncoder, running_server
+from recwire_server.testing import HashEncoder, running_app
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -53,10 +53,11 @@ def fp32_encoder(fp32_model: Path) -> OnnxEncoder:
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that takes calls."""
+    """A server that takes calls. metrics_address: HOST:PORT of its metrics, if it was told metrics_listen."""
 
     address: str
     client: Client
+    metrics_address: str | None = None
 
 
 StartServer = Callable[..., RunningServer]
@@ -70,8 +71,8 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 
         def start(encoder: HashEncoder | OnnxEncoder | None = None, **settings: object) -> RunningServer:
             flags = {"listen": "127.0.0.1:0", "data_dir": tmp_path / "data", **settings}
-            address = exit_stack.enter_context(running_server(load_settings(flags), encoder or HashEncoder()))
-            return RunningServer(address, exit_stack.enter_context(Client(address)))
+            app = exit_stack.enter_context(running_app(load_settings(flags), encoder or HashEncoder()))
+            return RunningServer(app.address, exit_stack.enter_context(Client(app.address)), app.metrics_address)
 
         yield start
 

@@ -44,6 +44,7 @@ CONTRACT = (
     user_service_pb2,
 )
 SERVE, SHOW = "recwire-server serve ", "recwire-server "
+METRICS_ADDRESS = "127.0.0.1:9464"
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,13 @@ def test_a_section_runs_and_prints_what_it_shows(
     for command, _ in section.commands:
         if "--keys-file" in command:
             run_script(command, tmp_path, model_cache)
-    server = start_server(int8_encoder, **section.settings)
+    port_0 = {name: "127.0.0.1:0" for name, value in section.settings.items() if value == METRICS_ADDRESS}
+    server = start_server(int8_encoder, **section.settings | port_0)
+    script = section.code.replace(ADDRESS, server.address).replace(METRICS_ADDRESS, server.metrics_address or "")
     expected = "".join(f"{line}\n" for line in re.findall(r"^\s*# -> (.*)$", section.code, re.MULTILINE))
 
     done = subprocess.run(
-        [sys.executable, "-c", section.code.replace(ADDRESS, server.address)],
+        [sys.executable, "-c", script],
         capture_output=True,
         text=True,
         timeout=60,

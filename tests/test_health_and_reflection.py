@@ -36,6 +36,9 @@ from recwire.v1.user_service_pb2_grpc import UserServiceServicer, UserServiceStu
 from recwire_server.access.authorization import Authorization
 from recwire_server.lifecycle import Lifecycle
 from recwire_server.service.boundary import Boundary, CallLimits
+from recwire_server.service.status import ErrorTeller
+from recwire_server.telemetry.call import Calls
+from recwire_server.telemetry.metric import Metrics
 from recwire_server.transport import ConnectionRules, Transport
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -73,6 +76,8 @@ class Port:
             CallLimits(10, 10, 5.0),
             ConnectionRules(30.0, 0.0),
             Authorization(None),
+            Calls(Metrics()),
+            ErrorTeller(),
             self._register,
         )
         self.channel = grpc.aio.insecure_channel(await self.transport.start())

@@ -7,7 +7,7 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from recwire.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from recwire.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
@@ -42,14 +42,23 @@ from recwire_server.service.admin_service import AdminService
 from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.catalog_service import CatalogService
 from recwire_server.service.recommender_service import RecommenderService
+from recwire_server.service.status import ErrorTeller
 from recwire_server.service.user_service import UserService
 from recwire_server.store.sqlite import SqliteStore
 from recwire_server.task import TaskKeeper
+from recwire_server.telemetry.call import Calls
+from recwire_server.telemetry.endpoint import MetricsEndpoint
+from recwire_server.telemetry.heartbeat import Heartbeat
+from recwire_server.telemetry.metric import Metrics
+from recwire_server.telemetry.state import Parts, StateCollector
 from recwire_server.transport import ConnectionRules, Transport
 from recwire_server.user import Users
 from recwire_server.user_id import UserIds
 from recwire_server.user_record import UserRecords
 from recwire_server.user_sample import UserSample
+
+if TYPE_CHECKING:  # imports OpenTelemetry
+    from recwire_server.telemetry.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +74,9 @@ class App:
         self._settings = settings
         self._encoder = encoder
         self._tasks = TaskKeeper()
+        self._metrics = Metrics()
+        self._tracing = _tracing(settings)
+        record_span = self._tracing.record if self._tracing else None
         wait_limit = QueueLimit(settings.max_queue_wait_s, settings.max_standing_wait_s)
         self._batcher = Batcher(
             encoder,
@@ -74,14 +86,23 @@ class App:
             max_batch_wait_s=settings.max_batch_wait_s,
             max_queue_size=settings.max_queue_size,
             wait_limit=wait_limit,
+            observe=self._metrics.batch_ran,
         )
-        self._embedder = Embedder(encoder, self._batcher, EmbeddingCache(settings.embedding_cache_bytes))
+        self._embedder = Embedder(
+            encoder,
+            self._batcher,
+            EmbeddingCache(settings.embedding_cache_bytes),
+            observe_tokenizing=self._metrics.tokenized,
+            record_span=record_span,
+        )
         self._user_ids = UserIds(settings.user_id_key_file)
         self._store = SqliteStore(
             settings.data_dir,
             dim=encoder.dim,
             model_name=encoder.model.name,
             model_version=encoder.model.version,
+            observe=self._metrics.committed,
+            record_span=record_span,
         )
         item_numbers = ItemNumbers()
         rules = _history_rules(settings)
@@ -108,29 +129,59 @@ class App:
         )
         served, turns = ServedHistory(), KeyedLocks()
         self._recall_monitor = RecallMonitor(self._tasks, settings.recall_target)
-        ranker = Ranker(Prior(self._popularity, _prior_weights(settings)), self._recall_monitor)
+        ranker = Ranker(
+            Prior(self._popularity, _prior_weights(settings)),
+            self._recall_monitor,
+            observe=self._metrics.searched,
+            record_span=record_span,
+        )
+        self._search_turns = SearchTurns(wait_limit)
         self._recommender = Recommender(
-            self._embedder, self._catalogue, self._users, served, turns, ranker, SearchTurns(wait_limit)
+            self._embedder,
+            self._catalogue,
+            self._users,
+            served,
+            turns,
+            ranker,
+            self._search_turns,
+            on_update=self._metrics.updated,
+            on_answer=self._metrics.recommended,
         )
         self._user_records = UserRecords(self._users, self._catalogue, served, turns)
         self._keyring = Keyring(settings.keys_file) if settings.keys_file else None
         self._certificates = _certificates(settings)
+        lifecycle, self._teller = Lifecycle(), ErrorTeller()
+        calls = Calls(self._metrics, self._tracing)
         self._transport = Transport(
             settings.listen,
-            Lifecycle(),
+            lifecycle,
             _call_limits(settings),
             ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s),
             Authorization(self._keyring),
+            calls,
+            self._teller,
             self._register,
             certificates=self._certificates,
             health_access=settings.health_access,
             reflection_access=settings.reflection,
         )
+        self._heartbeat = Heartbeat(self._metrics.loop_lag.observe)
+        self._state = StateCollector(self._parts(lifecycle, calls))
+        self._metrics.registry.register(self._state)
+        self._endpoint: MetricsEndpoint | None = None
+        if settings.metrics_listen is not None:
+            self._endpoint = MetricsEndpoint(settings.metrics_listen, self._metrics.registry)
         self._exit = AsyncExitStack()
         self.address = settings.listen  # as bound, once the block is entered
 
+    @property
+    def metrics_address(self) -> str | None:
+        """HOST:PORT of the metrics, as bound once the block is entered; None: there are none."""
+        return self._endpoint.address if self._endpoint else None
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exit_on_error:
+            await self._start_telemetry(exit_on_error)
             if self._keyring is not None:
                 await exit_on_error.enter_async_context(self._keyring)
             self._user_ids.start()
@@ -168,10 +219,43 @@ class App:
         if self._certificates is not None:
             self._certificates.reload()
 
+    async def _start_telemetry(self, exit_on_error: AsyncExitStack) -> None:
+        """Tell of the server from before it starts until it has stopped."""
+        if self._tracing is not None:
+            self._tracing.start()
+            exit_on_error.push_async_callback(self._tracing.stop)
+        self._heartbeat.start()
+        exit_on_error.callback(self._heartbeat.stop)
+        self._state.start()
+        if self._endpoint is not None:
+            self._endpoint.start()
+            exit_on_error.push_async_callback(self._endpoint.stop)
+
+    def _parts(self, lifecycle: Lifecycle, calls: Calls) -> Parts:
+        """Return what is read for metrics."""
+        return Parts(
+            data_dir=self._settings.data_dir,
+            model=self._encoder.model,
+            recall_target=self._settings.recall_target,
+            lifecycle=lifecycle,
+            calls=calls,
+            teller=self._teller,
+            heartbeat=self._heartbeat,
+            batcher=self._batcher,
+            embedder=self._embedder,
+            catalogue=self._catalogue,
+            monitor=self._recall_monitor,
+            users=self._users,
+            search_turns=self._search_turns,
+            store=self._store,
+        )
+
     def _register(self, boundary: Boundary) -> None:
         """Put the services on the port."""
         default_timeout_s = self._settings.default_timeout_s
-        recommender_service = RecommenderService(self._recommender, self._encoder, self._user_ids, default_timeout_s)
+        recommender_service = RecommenderService(
+            self._recommender, self._encoder, self._user_ids, self._teller, default_timeout_s
+        )
         add_RecommenderServiceServicer_to_server(recommender_service, boundary)
         catalog_service = CatalogService(self._catalogue, self._encoder, default_timeout_s)
         add_CatalogServiceServicer_to_server(catalog_service, boundary)
@@ -186,6 +270,14 @@ class App:
             start_time_ns=time.time_ns(),
         )
         add_AdminServiceServicer_to_server(admin_service, boundary)
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    if settings.trace_endpoint is None:
+        return None
+    from recwire_server.telemetry.tracing import Tracing
+
+    return Tracing(settings.trace_endpoint, settings.trace_sample_share)
 
 
 def _call_limits(settings: Settings) -> CallLimits:

@@ -55,6 +55,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class SettingsError(Exception):
     """A setting is wrong; the message names it, where it comes from, and what is allowed."""
 
@@ -73,6 +80,16 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _checked_metrics_address(value: str | None) -> str | None:
+    return None if value is None else _checked_address(value)
+
+
+def _checked_url(value: str | None) -> str | None:
+    if value is not None and not (value.startswith(("http://", "https://")) and value.partition("://")[2]):
+        raise ValueError("give a URL that begins with http:// or https://")
+    return value
 
 
 def _checked_weights(value: object) -> dict[str, float]:
@@ -327,6 +344,26 @@ class Settings(BaseSettings):
     )
 
     log_level: LogLevel = Field(LogLevel.INFO, description="How much the log on standard error says.")
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="How its lines are written: text for people, or json, one object a line."
+    )
+    metrics_listen: Annotated[str | None, AfterValidator(_checked_metrics_address)] = Field(
+        None,
+        description="HOST:PORT on which Prometheus reads /metrics; port 0 picks a free one. None by default: a server "
+        "opens no port that nobody asked for. There is no access control, and nothing in it names users or items.",
+    )
+    trace_endpoint: Annotated[str | None, AfterValidator(_checked_url)] = Field(
+        None,
+        description="URL to send traces to as OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; by default none "
+        "are made. Needs the traces extra.",
+    )
+    trace_sample_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of calls that are traced, 0-1; the caller decides for calls that come with a trace. The "
+        "default shows what is usual at a cost that does not.",
+    )
 
     @model_validator(mode="after")
     def _check_access(self) -> Self:

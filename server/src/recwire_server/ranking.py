@@ -1,6 +1,7 @@
 """Candidates to recommendations: how many come back, why fewer, in what order, and what each score is the sum of."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
@@ -16,9 +17,11 @@ from recwire_server.filter import Boost
 from recwire_server.generation import Generation
 from recwire_server.history import Term
 from recwire_server.index import Labels
+from recwire_server.index.adaptive import Method
 from recwire_server.prior import Part, Prior, boost_parts, total
 from recwire_server.recall_monitor import RecallMonitor
 from recwire_server.recommendation import Contribution, Options, Recommendation, Shortfall, Strategy
+from recwire_server.span import RecordSpan
 
 # Two to the power of so many searches cost less than the scan that more boosts take.
 MAX_GROUPED_BOOSTS = 3
@@ -47,11 +50,23 @@ class Ranking:
 
 
 class Ranker:
-    """Ranks the items of a generation. Belongs to the event loop."""
+    """Ranks the items of a generation. Belongs to the event loop.
 
-    def __init__(self, prior: Prior, monitor: RecallMonitor) -> None:
+    observe: told of each search, how the index was searched and for how many seconds. record_span: told what it was.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        monitor: RecallMonitor,
+        *,
+        observe: Callable[[Method, float], None] = lambda method, duration_s: None,
+        record_span: RecordSpan | None = None,
+    ) -> None:
         self._prior = prior
         self._monitor = monitor
+        self._observe = observe
+        self._record_span = record_span
 
     def nearest(
         self, generation: Generation, query: Query, options: Options, now_ns: int, ignored: Sequence[Event] = ()
@@ -67,17 +82,39 @@ class Ranker:
         eligibility = _eligibility(generation, query.excluded_item_ids, options, now_ns)
         extra = total(parts) if parts else None
         k = _candidate_count(options)
+        begin_s = time.monotonic()
         if extra is not None and not prior_parts and not options.exact and len(options.boosts) <= MAX_GROUPED_BOOSTS:
             groups = _groups(generation, eligibility, options.boosts)
             found = candidate.find_by_groups(generation, query.vector, k, eligibility, extra, groups)
         else:
             found = candidate.find(generation, query.vector, k, eligibility, extra, exact=options.exact)
+        self._tell(generation, eligibility, k, options, begin_s)
         kept = _kept(found, options)
         chosen = _chosen(generation, kept, options, query.vector)
         recommendations = [Recommendation(one.item_id, one.score, query.strategy) for one in chosen]
         if options.explain and chosen:
             recommendations = _explained(generation, query, recommendations, _labels(chosen), parts)
         return Ranking(recommendations, _shortfall(generation, eligibility, len(kept), options))
+
+    def _tell(self, generation: Generation, eligibility: Eligibility, k: int, options: Options, begin_s: float) -> None:
+        """Tell of a search that has just ended."""
+        end_s = time.monotonic()
+        index = generation.index
+        method = Method.EXACT if options.exact else index.method
+        self._observe(method, end_s - begin_s)
+        if self._record_span is not None:
+            passing = eligibility.passing
+            attributes: dict[str, str | int] = {
+                "recwire.search.method": method.value,
+                "recwire.search.k": k,
+                "recwire.search.item_count": len(generation),
+                "recwire.search.passing_count": len(generation) if passing is None else len(passing),
+                "recwire.search.excluded_count": len(eligibility.excluded_item_ids),
+            }
+            if index.sealed is not None and method is not Method.EXACT:
+                attributes["recwire.search.width"] = index.sealed.calibration.width
+                attributes["recwire.search.max_ef"] = index.sealed.calibration.max_ef_search
+            self._record_span("search", begin_s, end_s, attributes)
 
     def cold(
         self,

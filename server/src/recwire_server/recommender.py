@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from math import inf
@@ -48,7 +48,7 @@ class Update:
 class Recommender:
     """Embeds texts, records events, and recommends. Knows nothing of protobuf or SQL. Belongs to the event loop.
 
-    turns: by user, of those who change what is stored.
+    turns: by user, of those who change what is stored. on_update, on_answer: told of each.
     """
 
     def __init__(
@@ -61,7 +61,12 @@ class Recommender:
         ranker: Ranker,
         search_turns: SearchTurns,
         clock: Clock = time.time_ns,
+        *,
+        on_update: Callable[[Update], None] = lambda update: None,
+        on_answer: Callable[[Answer], None] = lambda answer: None,
     ) -> None:
+        self._on_update = on_update
+        self._on_answer = on_answer
         self._embedder = embedder
         self._catalogue = catalogue
         self._users = users
@@ -92,12 +97,14 @@ class Recommender:
             appended = await self._users.append(user_id, await self._embedded(events, deadline_s), deadline_s)
         revision = appended[-1].revision if appended else (await self._users.state(user_id)).revision
         new_event_ids = {event.event_id for event in appended}
-        return Update(
+        update = Update(
             revision=revision,
             applied_count=len(appended),
             duplicate_event_ids=_duplicates(events, new_event_ids),
             pending_item_ids=self._pending(events),
         )
+        self._on_update(update)
+        return update
 
     async def recommend(self, target: Target, options: Options, timeout_s: float, deadline_s: float = inf) -> Answer:
         """Return the best items for a target.
@@ -131,12 +138,14 @@ class Recommender:
         recommendations = ranked.recommendations
         if options.include_items:
             recommendations = await self._with_items(recommendations)
-        return Answer(
+        answer = Answer(
             recommendations=recommendations,
             revision=revision,
             recommendation_id=_recommendation_id(target, revision, ranked.recommendations),
             shortfall=ranked.shortfall,
         )
+        self._on_answer(answer)
+        return answer
 
     async def _wait_for(self, min_revision: int, timeout_s: float) -> None:
         if not await self._users.wait_for(min_revision, timeout_s):

@@ -92,26 +92,33 @@ def running_server(settings: Settings, encoder: Encoder) -> Iterator[str]:
 
     Raises what starting raises.
     """
-    address: Future[str] = Future()
+    with running_app(settings, encoder) as app:
+        yield app.address
+
+
+@contextmanager
+def running_app(settings: Settings, encoder: Encoder) -> Iterator[App]:
+    """The same; yield the server itself, for where it is bound. The rest of it belongs to the thread."""
+    started: Future[App] = Future()
     stop: Future[None] = Future()
 
     async def serve() -> None:
         async with App(settings, encoder) as app:
-            address.set_result(app.address)
+            started.set_result(app)
             await asyncio.wrap_future(stop)
 
     def run() -> None:
         try:
             asyncio.run(serve())
         except BaseException as error:
-            if address.done():
+            if started.done():
                 raise
-            address.set_exception(error)
+            started.set_exception(error)
 
     with ThreadPoolExecutor(1, thread_name_prefix="recwire-server") as thread:
         serving = thread.submit(run)
         try:
-            yield address.result()
+            yield started.result()
         finally:
             stop.set_result(None)
             serving.result()

@@ -18,6 +18,8 @@ from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.health_service import HealthService
 from recwire_server.service.key_guard import KeyGuard
+from recwire_server.service.status import ErrorTeller
+from recwire_server.telemetry.call import Calls, ObservedServer
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 # An answer of 1,000 items with texts may be larger than a request; clients that keep gRPC's 4 MiB are told by gRPC.
@@ -67,6 +69,8 @@ class Transport:
         limits: CallLimits,
         connections: ConnectionRules,
         authorization: Authorization,
+        calls: Calls,
+        teller: ErrorTeller,
         register: Register,
         *,
         certificates: Certificates | None = None,
@@ -77,6 +81,8 @@ class Transport:
         self._limits = limits
         self._connections = connections
         self._lifecycle = lifecycle
+        self._calls = calls
+        self._teller = teller
         self._register = register
         self._authorization = authorization
         self._certificates = certificates
@@ -90,12 +96,13 @@ class Transport:
         Raises OSError if the address cannot be bound, CertificateError if the certificates cannot be used.
         """
         server = grpc.aio.server(options=_options(self._connections))
-        self._register(Boundary(server, self._lifecycle, self._limits, self._authorization))
+        observed = ObservedServer(server, self._calls)
+        self._register(Boundary(observed, self._lifecycle, self._limits, self._authorization, self._teller))
         health_service = HealthService(("", *SERVICES), self._lifecycle)
-        health_guard = self._guard(server, asks_for_key=self._health_access is HealthAccess.KEY)
+        health_guard = self._guard(observed, asks_for_key=self._health_access is HealthAccess.KEY)
         health_pb2_grpc.add_HealthServicer_to_server(health_service, health_guard)
         if self._reflection_access is not ReflectionAccess.OFF:
-            _add_reflection(self._guard(server, asks_for_key=self._reflection_access is ReflectionAccess.KEY))
+            _add_reflection(self._guard(observed, asks_for_key=self._reflection_access is ReflectionAccess.KEY))
         host = self._address.rpartition(":")[0]
         try:
             if self._certificates is None:
@@ -125,8 +132,9 @@ class Transport:
                 await self._lifecycle.no_calls()
         await server.stop(None)
 
-    def _guard(self, server: grpc.aio.Server, *, asks_for_key: bool) -> KeyGuard:
-        return KeyGuard(server, self._authorization if asks_for_key else Authorization(None))
+    def _guard(self, server: ObservedServer, *, asks_for_key: bool) -> KeyGuard:
+        authorization = self._authorization if asks_for_key else Authorization(None)
+        return KeyGuard(server, authorization, self._teller)
 
 
 def _options(connections: ConnectionRules) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ from recwire_server.access import AccessError
 from recwire_server.access.standard import HealthAccess, ReflectionAccess
 from recwire_server.cli.progress import StepProgress
 from recwire_server.config import (
+    LogFormat,
     LogLevel,
     OlderEvents,
     Settings,
@@ -32,6 +33,7 @@ from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
 from recwire_server.store import StoreError
+from recwire_server.telemetry.log import start_logging
 from recwire_server.user_id import UserIdKeyError
 
 logger = logging.getLogger(__name__)
@@ -93,13 +95,17 @@ def serve(
     max_connection_age_s: Annotated[float | None, _flag("max_connection_age_s")] = None,
     drain_s: Annotated[float | None, _flag("drain_s")] = None,
     log_level: Annotated[LogLevel | None, _flag("log_level")] = None,
+    log_format: Annotated[LogFormat | None, _flag("log_format")] = None,
+    metrics_listen: Annotated[str | None, _flag("metrics_listen")] = None,
+    trace_endpoint: Annotated[str | None, _flag("trace_endpoint")] = None,
+    trace_sample_share: Annotated[float | None, _flag("trace_sample_share")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with the same names, weaker than all else.")] = None,
 ) -> None:
     """Serve embeddings and recommendations over gRPC, until SIGTERM."""
     flags = {name: value for name, value in locals().items() if name in FIELDS}
     try:
         settings = load_settings(flags, config or _config_from_environment())
-        _start_logging(settings.log_level)
+        start_log(settings)
         chosen = _choose_device(settings.device)
         settings = settings_for(chosen, settings)
         encoder = _load_encoder(settings, chosen)
@@ -119,9 +125,17 @@ def _config_from_environment() -> Path | None:
     return Path(path) if path else None
 
 
-def _start_logging(level: LogLevel) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("recwire_server").setLevel(level.upper())
+def start_log(settings: Settings) -> None:
+    """Write the log as the settings say. Raises SettingsError for traces without the traces extra."""
+    if settings.trace_endpoint is None:
+        start_logging(settings.log_level, settings.log_format)
+        return
+    try:
+        from recwire_server.telemetry.tracing import current_trace
+    except ModuleNotFoundError as error:
+        advice = "trace_endpoint needs OpenTelemetry: pip install 'recwire-server[traces]', or leave it out"
+        raise SettingsError(f"{error}; {advice}") from error
+    start_logging(settings.log_level, settings.log_format, current_trace)
 
 
 def _choose_device(asked: DeviceChoice) -> Device:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from recwire_server.encoder import DeadlineError, Encoder, OverloadedError, Priority, StoppedError, Vector
-from recwire_server.encoder.queue import Batch, QueuedSequence, SequenceQueue
+from recwire_server.encoder.queue import Batch, BatchRun, QueuedSequence, SequenceQueue
 from recwire_server.queue_limit import QueueLimit
 
 # Bulk work that waits, in batches a worker: enough for near lengths to meet, few enough to give up at once.
@@ -60,8 +60,8 @@ class Batcher:
     Use it as `async with`; the threads live as long as the block, and what waits at its end fails with StoppedError.
     A thread that is free takes a batch of what waits (see SequenceQueue) at once; with max_batch_wait_s it lets the
     batch fill for so long, from its first sequence on. max_queue_size: interactive sequences that may wait; more are
-    refused. wait_limit: for how long they may wait. Bulk work waits in `room` for its turn instead. Belongs to the
-    event loop; what it shares with the threads is behind a lock.
+    refused. wait_limit: for how long they may wait. Bulk work waits in `room` for its turn instead. observe: told of
+    each batch that the model has run. Belongs to the event loop; what it shares with the threads is behind a lock.
     """
 
     def __init__(
@@ -74,11 +74,13 @@ class Batcher:
         max_batch_wait_s: float,
         max_queue_size: int,
         wait_limit: QueueLimit,
+        observe: Callable[[Sequence[QueuedSequence], BatchRun], None] = lambda sequences, run: None,
     ) -> None:
         self._encoder = encoder
         self._worker_count = worker_count
         # Where the vector depends on what else is in the batch, and on padding, each sequence runs alone.
         self._max_batch_size = max_batch_size if encoder.batch_invariant else 1
+        self._max_batch_tokens = max_batch_tokens
         self._max_batch_wait_s = max_batch_wait_s
         self.max_queue_size = max_queue_size
         self._wait_limit = wait_limit
@@ -92,6 +94,7 @@ class Batcher:
         self._bulk_turn = asyncio.Lock()
         self._bulk_room = asyncio.Event()
         self._s_per_token = 0.0  # of one worker
+        self._observe = observe
 
     async def __aenter__(self) -> Self:
         self._is_open = True
@@ -127,6 +130,10 @@ class Batcher:
     def queue_size(self) -> int:
         """How many sequences wait."""
         return len(self._queue)
+
+    def size(self, priority: Priority) -> int:
+        """Return how many sequences of a class wait. May be called on any thread."""
+        return self._queue.size(priority)
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs. Raises StoppedError after the block."""
@@ -211,14 +218,14 @@ class Batcher:
         wake = threading.Lock()
         wake.acquire()
         while (batch := self._next_batch(wake)) is not None:
-            begin_s = time.perf_counter()
+            begin_s = time.monotonic()
             outcome: Vector | Exception = StoppedError()  # for a batch that is empty
             if batch.sequences:
                 try:
                     outcome = self._encoder.run([sequence.tokens for sequence in batch.sequences])
                 except Exception as error:  # the requests of this batch fail, the next ones are served
                     outcome = error
-            self._loop.call_soon_threadsafe(self._deliver, batch, outcome, time.perf_counter() - begin_s)
+            self._loop.call_soon_threadsafe(self._deliver, batch, outcome, begin_s, time.monotonic())
 
     def _next_batch(self, wake: threading.Lock) -> Batch | None:
         """Wait for the next batch and return it; None at the end. wake: held; released to wake this thread."""
@@ -251,19 +258,30 @@ class Batcher:
         if not is_idle:
             wake.acquire()
 
-    def _deliver(self, batch: Batch, outcome: Vector | Exception, run_s: float) -> None:
+    def _deliver(self, batch: Batch, outcome: Vector | Exception, begin_s: float, end_s: float) -> None:
         self._offer_room()
         for sequence in batch.expired:
             sequence.answer(DeadlineError("the deadline passed while the text waited for the encoder"))
         if not batch.sequences:
             return
         if not isinstance(outcome, Exception):
-            s_per_token = run_s / batch.padded_token_count
+            run = self._run_of(batch, begin_s, end_s)
+            s_per_token = (end_s - begin_s) / run.padded_token_count
             is_slower = 0 < self._s_per_token < s_per_token
             self._s_per_token += (SLOWER_WEIGHT if is_slower else 1) * (s_per_token - self._s_per_token)
+            self._observe(batch.sequences, run)
         for row, sequence in enumerate(batch.sequences):
             # A copy, which does not keep the whole batch in memory.
             sequence.answer(outcome if isinstance(outcome, Exception) else outcome[row].copy())
+
+    def _run_of(self, batch: Batch, begin_s: float, end_s: float) -> BatchRun:
+        """Return what a batch has taken, and note it with its sequences."""
+        sequences, padded = batch.sequences, batch.padded_token_count
+        fill = max(len(sequences) / self._max_batch_size, padded / self._max_batch_tokens)
+        run = BatchRun(begin_s, end_s, sum(len(one.tokens) for one in sequences), padded, fill)
+        for sequence in sequences:
+            sequence.run = run
+        return run
 
 
 def _retry_delay_s(wait_s: float) -> float:

@@ -1,7 +1,8 @@
 """What callers await: texts become embeddings, each made once, however many requests ask for it."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 from math import inf
@@ -20,6 +21,7 @@ from recwire_server.encoder import (
 from recwire_server.encoder.batcher import MIN_RETRY_DELAY_S, Batcher, Job
 from recwire_server.encoder.cache import CacheStats, EmbeddingCache
 from recwire_server.encoder.embedding import kept_sequences, make_embedding
+from recwire_server.span import RecordSpan
 
 # Tokenizing takes about 1 ms for this much text; more is done off the event loop.
 MAX_INLINE_BYTES = 1_000
@@ -32,15 +34,26 @@ PIECE_BYTES, PIECE_SIZE = 8 * 1024, 32
 class Embedder:
     """Makes embeddings off the event loop. The same text is answered from the cache, or made once for all who wait.
 
-    encoder: the batcher's. Belongs to the event loop; usable while the batcher's block lasts.
+    encoder: the batcher's. observe_tokenizing: told how many seconds a call's texts took. record_span: told what a
+    call waited for. Belongs to the event loop; usable while the batcher's block lasts.
     """
 
-    def __init__(self, encoder: Encoder, batcher: Batcher, cache: EmbeddingCache) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        batcher: Batcher,
+        cache: EmbeddingCache,
+        *,
+        observe_tokenizing: Callable[[float], None] = lambda duration_s: None,
+        record_span: RecordSpan | None = None,
+    ) -> None:
         self._encoder = encoder
         self._batcher = batcher
         self._cache = cache
         self._in_flight: dict[bytes, _InFlight] = {}
         self._bulk_size = 0  # texts of requests that wait for room
+        self._observe_tokenizing = observe_tokenizing
+        self._record_span = record_span
         self._key_starts = {
             (purpose, long_text): blake2b(
                 f"{encoder.model.version}\0{purpose.value}\0{long_text.value}\0".encode(), digest_size=16
@@ -109,6 +122,8 @@ class Embedder:
             else:
                 await self._begin_in_turn(request, priority)
             await request.ready
+            if self._record_span is not None:
+                _record_runs(request, self._record_span)
             return request.embeddings
         finally:
             self._leave(request)
@@ -167,6 +182,7 @@ class Embedder:
 
     async def _tokenize(self, texts: Sequence["_Text"], purpose: Purpose) -> list[TokenizedText]:
         contents = [text.text for text in texts]
+        begin_s = time.monotonic()
         try:
             if sum(text.size_bytes for text in texts) <= MAX_INLINE_BYTES:
                 return self._encoder.tokenize(contents, purpose)
@@ -174,6 +190,8 @@ class Embedder:
         except TextError as error:
             error.text_index = texts[error.text_index].index
             raise
+        finally:
+            self._observe_tokenizing(time.monotonic() - begin_s)
 
     def _done(self, in_flight: "_InFlight", outcome: list[Vector] | Exception) -> None:
         """Hand a text's outcome to all who wait for it."""
@@ -272,3 +290,14 @@ def _pieces(texts: Sequence[_Text]) -> Iterator[Sequence[_Text]]:
         piece.append(text)
         size_bytes += text.size_bytes
     yield piece
+
+
+def _record_runs(request: _Request, record_span: RecordSpan) -> None:
+    """Tell how long the request's sequences waited, and how long they ran: each from the first to the last of them."""
+    ran = [(one, one.run) for in_flight in request.begun for one in in_flight.job.queued if one.run is not None]
+    if not ran:  # made for another request before this one looked
+        return
+    begin_s = min(run.begin_s for _, run in ran)
+    attributes = {"recwire.sequence_count": len(ran), "recwire.batch_count": len({run for _, run in ran})}
+    record_span("embed.queue", min(one.queue_time_s for one, _ in ran), begin_s, {})
+    record_span("embed.run", begin_s, max(run.end_s for _, run in ran), attributes)

@@ -16,13 +16,25 @@ BULK_TURN = 8
 MAX_PADDING_SHARE = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """What a batch took of the model. begin_s, end_s: time.monotonic(). token_count: with padding padded_token_count.
+    fill_ratio: of the most that a batch may be, 0-1; more of a sequence that is larger alone."""
+
+    begin_s: float
+    end_s: float
+    token_count: int
+    padded_token_count: int
+    fill_ratio: float
+
+
 @dataclass(eq=False, slots=True)
 class QueuedSequence:
     """One sequence that waits for the model.
 
     deadline_s: the time.monotonic() from which on nobody waits for it; inf: none. answer: takes its vector, (dim,), or
     the reason why there is none. The queue sets the others: queue_time_s when it came, is_waiting whether it is still
-    there.
+    there; and the batcher run, once it has run.
     """
 
     tokens: Sequence[int]
@@ -32,6 +44,7 @@ class QueuedSequence:
     queue_time_s: float = inf
     is_waiting: bool = False
     place: tuple[int, int] = field(default=(0, 0))  # its length and its number: how a lane finds it
+    run: BatchRun | None = None
 
 
 @dataclass(frozen=True, slots=True)

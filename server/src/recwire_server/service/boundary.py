@@ -18,7 +18,8 @@ from recwire_server.errors import InvalidRequestError, LateError, UnavailableErr
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.malformed import malformed
 from recwire_server.service.named_id import check_ids
-from recwire_server.service.status import told_of
+from recwire_server.service.status import ErrorTeller
+from recwire_server.telemetry.call import ObservedServer
 
 RETRY_DELAY_S = 1.0  # starting takes seconds, and another server is free at once
 
@@ -46,7 +47,12 @@ class Boundary:
     """
 
     def __init__(
-        self, server: grpc.aio.Server, lifecycle: Lifecycle, limits: CallLimits, authorization: Authorization
+        self,
+        server: ObservedServer,
+        lifecycle: Lifecycle,
+        limits: CallLimits,
+        authorization: Authorization,
+        teller: ErrorTeller,
     ) -> None:
         self._server = server
         self._lifecycle = lifecycle
@@ -54,6 +60,7 @@ class Boundary:
         self._default_timeout_s = limits.default_timeout_s
         self._calls = Slots("calls", limits.max_calls, "max_calls")
         self._streams = Slots("streams", limits.max_streams, "max_streams")
+        self._teller = teller
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Do nothing: the generated functions hand over the same rpcs by name, below."""
@@ -61,7 +68,7 @@ class Boundary:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register a service's rpcs."""
         guarded = {name: self._guarded(service, name, handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
+        self._server.add_registered_method_handlers(service, guarded)
 
     def _guarded(self, service: str, name: str, handler: Any) -> Any:
         """Return the handler of an rpc with the boundary around it; requests reach it as bytes."""
@@ -82,7 +89,7 @@ class Boundary:
                     response: Message = await (self._in_time(answer) if remaining_s is None else answer)
                 return response
             except Exception as error:
-                await abort(rpc, error, context)
+                await abort(rpc, error, context, self._teller)
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
@@ -92,7 +99,7 @@ class Boundary:
                     async for response in handler.unary_stream(_parsed(data, message_type, caller), context):
                         yield response
             except Exception as error:
-                await abort(rpc, error, context)
+                await abort(rpc, error, context, self._teller)
 
         # A coroutine, where the others are generators: when the call is cancelled, what it has in work has ended when
         # it returns.
@@ -106,7 +113,7 @@ class Boundary:
                         async for response in responses:
                             await context.write(response)
             except Exception as error:
-                await abort(rpc, error, context)
+                await abort(rpc, error, context, self._teller)
 
         around = {"unary_unary": unary_unary, "unary_stream": unary_stream, "stream_stream": stream_stream}
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
@@ -192,9 +199,9 @@ def _parsed(data: bytes, message_type: type[Message], caller: Key | None) -> Mes
     return request
 
 
-async def abort(rpc: str, error: Exception, context: Context) -> NoReturn:
+async def abort(rpc: str, error: Exception, context: Context, teller: ErrorTeller) -> NoReturn:
     """End the call with the error's status and its details."""
-    status = told_of(error, rpc)
+    status = teller.told_of(error, rpc)
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
     raise AssertionError("abort() raises")

@@ -9,6 +9,8 @@ import grpc
 from recwire_server.access.authorization import Authorization
 from recwire_server.access.role import Role
 from recwire_server.service.boundary import abort
+from recwire_server.service.status import ErrorTeller
+from recwire_server.telemetry.call import ObservedServer
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -20,9 +22,10 @@ class KeyGuard:
     answers in every phase, and these servicers end their calls themselves.
     """
 
-    def __init__(self, server: grpc.aio.Server, authorization: Authorization) -> None:
+    def __init__(self, server: ObservedServer, authorization: Authorization, teller: ErrorTeller) -> None:
         self._server = server
         self._authorization = authorization
+        self._teller = teller
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """Do nothing: the generated functions hand over the same rpcs by name, below."""
@@ -30,14 +33,14 @@ class KeyGuard:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register a service's rpcs."""
         guarded = {name: self._guarded(f"{service}/{name}", handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, guarded),))
+        self._server.add_registered_method_handlers(service, guarded)
 
     def _guarded(self, rpc: str, handler: Any) -> Any:
         async def check_key(context: Context) -> None:
             try:
                 await self._authorization.caller(rpc, Role.READ, context)
             except Exception as error:
-                await abort(rpc, error, context)
+                await abort(rpc, error, context, self._teller)
 
         async def unary_unary(request: Any, context: Context) -> Any:
             await check_key(context)

@@ -23,7 +23,7 @@ from recwire_server.service.recommendation_message import (
     options_from,
     target_from,
 )
-from recwire_server.service.status import stream_error
+from recwire_server.service.status import ErrorTeller
 from recwire_server.service.stream import answer_in_order
 from recwire_server.user_id import UserIds
 
@@ -40,10 +40,18 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RecommenderService(RecommenderServiceServicer):
     """Embed, EmbedStream, UpdateUser, UpdateUserStream, Recommend. default_timeout_s: of calls that set no deadline."""
 
-    def __init__(self, recommender: Recommender, encoder: Encoder, user_ids: UserIds, default_timeout_s: float) -> None:
+    def __init__(
+        self,
+        recommender: Recommender,
+        encoder: Encoder,
+        user_ids: UserIds,
+        teller: ErrorTeller,
+        default_timeout_s: float,
+    ) -> None:
         self._recommender = recommender
         self._encoder = encoder
         self._user_ids = user_ids
+        self._teller = teller
         self._default_timeout_s = default_timeout_s
         self._model = model_message(encoder.model)
 
@@ -58,7 +66,7 @@ class RecommenderService(RecommenderServiceServicer):
             return pb.EmbedStreamResponse(response=response)
 
         def refusal(error: Exception) -> pb.EmbedStreamResponse:
-            return pb.EmbedStreamResponse(error=stream_error(error, "RecommenderService/EmbedStream"))
+            return pb.EmbedStreamResponse(error=self._teller.stream_error(error, "RecommenderService/EmbedStream"))
 
         async with aclosing(answer_in_order(requests, answer, refusal)) as responses:
             async for response in responses:
@@ -91,7 +99,9 @@ class RecommenderService(RecommenderServiceServicer):
             return pb.UpdateUserStreamResponse(response=await self._update_user(message.request, deadline_s(context)))
 
         def refusal(error: Exception) -> pb.UpdateUserStreamResponse:
-            return pb.UpdateUserStreamResponse(error=stream_error(error, "RecommenderService/UpdateUserStream"))
+            return pb.UpdateUserStreamResponse(
+                error=self._teller.stream_error(error, "RecommenderService/UpdateUserStream")
+            )
 
         responses = answer_in_order(requests, answer, refusal, max_in_work=MAX_UPDATES_IN_WORK)
         async with aclosing(responses):

@@ -3,6 +3,7 @@
 import logging
 import math
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
@@ -37,6 +38,7 @@ from recwire_server.store import (
 logger = logging.getLogger(__name__)
 
 DOMAIN = "recwire"
+INTERNAL = "INTERNAL"  # the reason of our bugs, each of which is an incident
 # A store that cannot write (a full disk, say) needs a person: asking sooner only adds load.
 STORE_RETRY_DELAY_S = 5.0
 # Status and details travel in HTTP/2 trailers, which clients bound at 8 KiB: what does not fit would be lost whole.
@@ -101,33 +103,47 @@ def status_of(error: Exception) -> Status | None:
     return None
 
 
-def told_of(error: Exception, rpc: str) -> Status:
-    """Return what a caller is told of any error: of our bug, the id under which the log has the cause."""
-    status = status_of(error)
-    if status is not None:
+class ErrorTeller:
+    """Tells callers of errors, and counts what it has told. Belongs to the event loop; counts may be read on any
+    thread."""
+
+    def __init__(self) -> None:
+        self.reason_counts: Counter[str] = Counter()
+
+    def told_of(self, error: Exception, rpc: str) -> Status:
+        """Return what a caller is told of any error: of our bug, the id under which the log has the cause."""
+        status = status_of(error)
+        if status is None:
+            incident_id = uuid.uuid4().hex[:12]
+            told = {"incident_id": incident_id, "rpc": rpc}
+            logger.error("incident %s in %s", incident_id, rpc, exc_info=error, extra=told)
+            message = f"internal error; the server's log has the cause under incident {incident_id}"
+            status = _status(grpc.StatusCode.INTERNAL, INTERNAL, message)
+        self.reason_counts[_reason(status)] += 1
         return status
-    incident_id = uuid.uuid4().hex[:12]
-    logger.error("incident %s in %s", incident_id, rpc, exc_info=error)
-    message = f"internal error; the server's log has the cause under incident {incident_id}"
-    return _status(grpc.StatusCode.INTERNAL, "INTERNAL", message)
+
+    def stream_error(self, error: Exception, rpc: str) -> StreamError:
+        """Return what a caller is told of an error of one message of a stream: the same as `told_of`."""
+        status = self.told_of(error, rpc)
+        told = StreamError(code=status.code, message=status.message)
+        info, retry = details_pb.ErrorInfo(), details_pb.RetryInfo()
+        bad_request, precondition = details_pb.BadRequest(), details_pb.PreconditionFailure()
+        for detail in status.details:
+            if detail.Unpack(info):
+                told.reason = info.reason
+            elif detail.Unpack(bad_request):
+                told.fields.extend(violation.field for violation in bad_request.field_violations)
+            elif detail.Unpack(precondition):
+                told.fields.extend(violation.subject for violation in precondition.violations)
+            elif detail.Unpack(retry):
+                told.retry_delay.CopyFrom(retry.retry_delay)
+        return told
 
 
-def stream_error(error: Exception, rpc: str) -> StreamError:
-    """Return what a caller is told of an error of one message of a stream: the same as `told_of`."""
-    status = told_of(error, rpc)
-    told = StreamError(code=status.code, message=status.message)
-    info, retry = details_pb.ErrorInfo(), details_pb.RetryInfo()
-    bad_request, precondition = details_pb.BadRequest(), details_pb.PreconditionFailure()
-    for detail in status.details:
-        if detail.Unpack(info):
-            told.reason = info.reason
-        elif detail.Unpack(bad_request):
-            told.fields.extend(violation.field for violation in bad_request.field_violations)
-        elif detail.Unpack(precondition):
-            told.fields.extend(violation.subject for violation in precondition.violations)
-        elif detail.Unpack(retry):
-            told.retry_delay.CopyFrom(retry.retry_delay)
-    return told
+def _reason(status: Status) -> str:
+    """Return the reason in the ErrorInfo, which `_status` puts last."""
+    reason: str = details_pb.ErrorInfo.FromString(status.details[-1].value).reason
+    return reason
 
 
 def _status(code: grpc.StatusCode, reason: str, message: str, *details: Message) -> Status:

@@ -13,6 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from recwire_server.span import RecordSpan
 from recwire_server.store import StoreError, StoreExpiredError, StoreOverloadedError, StoreWriteError, Waiter
 from recwire_server.store.fault import write_error
 
@@ -37,6 +38,15 @@ SLOWER_WEIGHT = 0.25
 MIN_RETRY_DELAY_S = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class GroupCommit:
+    """A commit of a group of writes. is_stored: False: none was, for the disk or the database."""
+
+    write_count: int
+    duration_s: float
+    is_stored: bool
+
+
 @dataclass(frozen=True)
 class _Write:
     apply: Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
@@ -52,12 +62,22 @@ class GroupCommitter:
     the machine. A write that fails is undone alone; it does not fail the others of its group. What waits is bounded,
     and refused where its deadline comes before its turn.
 
-    check: raises StoreError while nothing can be committed.
+    check: raises StoreError while nothing can be committed. observe: told of each commit, on the event loop.
+    record_span: told how long each write took, the wait for its group included.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        check: Callable[[], None] = lambda: None,
+        *,
+        observe: Callable[[GroupCommit], None] = lambda commit: None,
+        record_span: RecordSpan | None = None,
+    ) -> None:
         self._connect = connect
         self._check = check
+        self._observe = observe
+        self._record_span = record_span
         # Of the event loop: what is for the next group, and whether one is being filled or committed.
         self._waiting: list[_Write] = []
         self._is_busy = False
@@ -106,7 +126,13 @@ class GroupCommitter:
         done: asyncio.Future[T] = self._loop.create_future()
         self._waiting.append(_Write(apply, argument, done, waiter))
         self._fill_group()
-        return await done
+        if self._record_span is None:
+            return await done
+        begin_s = time.monotonic()
+        try:
+            return await done
+        finally:
+            self._record_span("store.commit", begin_s, time.monotonic(), {})
 
     def _admit(self, waiter: Waiter) -> None:
         """Raise StoreOverloadedError if one more write is too much, or comes too late. Nothing is refused while the
@@ -157,12 +183,13 @@ class GroupCommitter:
         assert self._loop is not None
         while (group := self._groups.get()) is not None:
             begin_s = time.monotonic()
-            outcomes = self._commit(connection, group) if group else []
-            self._loop.call_soon_threadsafe(self._settle, group, outcomes, time.monotonic() - begin_s)
+            outcomes, is_stored = self._commit(connection, group) if group else ([], True)
+            commit = GroupCommit(len(group), time.monotonic() - begin_s, is_stored)
+            self._loop.call_soon_threadsafe(self._settle, group, outcomes, commit)
         connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Write]) -> list[Any]:
-        """Return each write's result, or the exception that undid it."""
+    def _commit(self, connection: sqlite3.Connection, group: list[_Write]) -> tuple[list[Any], bool]:
+        """Return each write's result, or the exception that undid it; and whether the group was committed."""
         try:
             _roll_back(connection)  # what an earlier group could not
             self._check()
@@ -174,13 +201,14 @@ class GroupCommitter:
             logger.error("a group of %d writes was not stored: %s", len(group), error)
             with suppress(sqlite3.Error):  # the writer goes on: the next group tries again before it begins
                 _roll_back(connection)
-            return [write_error(error) if isinstance(error, sqlite3.Error) else error] * len(group)
-        return outcomes
+            return [write_error(error) if isinstance(error, sqlite3.Error) else error] * len(group), False
+        return outcomes, True
 
-    def _settle(self, group: list[_Write], outcomes: list[Any], commit_s: float) -> None:
+    def _settle(self, group: list[_Write], outcomes: list[Any], commit: GroupCommit) -> None:
         if group:
-            is_slower = 0 < self._commit_s < commit_s
-            self._commit_s += (SLOWER_WEIGHT if is_slower else 1) * (commit_s - self._commit_s)
+            is_slower = 0 < self._commit_s < commit.duration_s
+            self._commit_s += (SLOWER_WEIGHT if is_slower else 1) * (commit.duration_s - self._commit_s)
+            self._observe(commit)
         for write, outcome in zip(group, outcomes, strict=True):
             if write.done.cancelled():
                 continue

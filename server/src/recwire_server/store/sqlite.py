@@ -14,12 +14,13 @@ import numpy as np
 from recwire_server.disk import make_directory
 from recwire_server.event import Event, EventType
 from recwire_server.item import EmbeddedItem
+from recwire_server.span import RecordSpan
 from recwire_server.store import DataDirectoryError, Forgotten, ItemVector, LikedItems, StoredSpace, StoredUser, Waiter
 from recwire_server.store.database import StoredModel, connect, open_database, refuse_backup
 from recwire_server.store.directory import DirectoryLock, FilesInPlace
 from recwire_server.store.event_log import Append, append
 from recwire_server.store.fault import read_error, told
-from recwire_server.store.group_commit import GroupCommitter
+from recwire_server.store.group_commit import GroupCommit, GroupCommitter
 from recwire_server.store.row import (
     Row,
     attributes_from_json,
@@ -47,14 +48,23 @@ class SqliteStore:
     """A `Store` in `data_dir/recwire.sqlite3`: write-ahead log, every commit fsynced, one writer.
 
     Owns the directory (a lock), the writer's thread and one reader's thread. A directory belongs to one model: its
-    vectors mean nothing to another.
+    vectors mean nothing to another. observe, record_span: see GroupCommitter.
     """
 
-    def __init__(self, data_dir: Path, *, dim: int, model_name: str, model_version: str) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        dim: int,
+        model_name: str,
+        model_version: str,
+        observe: Callable[[GroupCommit], None] = lambda commit: None,
+        record_span: RecordSpan | None = None,
+    ) -> None:
         self._data_dir = data_dir
         self._model = StoredModel(model_name, model_version, dim)
         self._lock = DirectoryLock(data_dir)
-        self._writer = GroupCommitter(self._connect_writer, self._check_place)
+        self._writer = GroupCommitter(self._connect_writer, self._check_place, observe=observe, record_span=record_span)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
         self._reading: sqlite3.Connection | None = None
         self._files: FilesInPlace | None = None
@@ -81,6 +91,11 @@ class SqliteStore:
         if self._reading is not None:
             self._reading.close()
         self._lock.release()
+
+    @property
+    def waiting_count(self) -> int:
+        """How many writes wait for the next groups. May be read on any thread."""
+        return self._writer.waiting_count
 
     async def append_events(self, user_id: str, events: Sequence[Event], waiter: Waiter | None = None) -> list[Event]:
         return await self._writer.write_alike(append, Append(user_id, events), waiter or Waiter())
