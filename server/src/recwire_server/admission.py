@@ -3,6 +3,7 @@
 import random
 
 from recwire_server.errors import ExhaustedError
+from recwire_server.reason import Reason
 
 # A call takes milliseconds, so that room comes soon; not all who were refused come back at once.
 MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 0.1, 0.3
@@ -26,7 +27,9 @@ class Slots:
             description = (
                 f"{self.taken_count:,} {self._kind} are in work; the limit is {self._limit:,} ({self._setting})"
             )
-            raise ExhaustedError("TOO_MANY_CALLS", description, random.uniform(MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S))
+            raise ExhaustedError(
+                Reason.TOO_MANY_CALLS, description, random.uniform(MIN_RETRY_DELAY_S, MAX_RETRY_DELAY_S)
+            )
         self.taken_count += 1
 
     def __exit__(self, *error: object) -> None:

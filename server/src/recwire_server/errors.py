@@ -17,6 +17,8 @@ Only the service layer turns them into status codes (`service/status.py`).
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recwire_server.reason import Reason
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -27,15 +29,15 @@ class Violation:
 
 
 class RecwireServerError(Exception):
-    """The root; `reason` is a stable name for programs, such as TEXT_TOO_LONG."""
+    """The root; `reason` is for programs."""
 
-    reason = "UNKNOWN"
+    reason: Reason
 
 
 class InvalidRequestError(RecwireServerError):
     """Fields break their stated bounds."""
 
-    reason = "INVALID_FIELD"
+    reason = Reason.INVALID_FIELD
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         super().__init__("; ".join(f"{v.field}: {v.description}" if v.field else v.description for v in violations))
@@ -47,7 +49,7 @@ class NotFoundError(RecwireServerError):
 
     def __init__(self, resource_type: str, resource_name: str, description: str) -> None:
         super().__init__(description)
-        self.reason = f"{resource_type.upper()}_NOT_FOUND"
+        self.reason = Reason(f"{resource_type.upper()}_NOT_FOUND")
         self.resource_type = resource_type
         self.resource_name = resource_name
 
@@ -55,13 +57,13 @@ class NotFoundError(RecwireServerError):
 class UnknownUserError(RecwireServerError):
     """A user has no events. Only the service can name the user: what is kept may be a pseudonym."""
 
-    reason = "USER_NOT_FOUND"
+    reason = Reason.USER_NOT_FOUND
 
 
 class PreconditionError(RecwireServerError):
     """The request does not fit this server's state or model: `reason` says which, `subject` names the field."""
 
-    def __init__(self, reason: str, subject: str, description: str) -> None:
+    def __init__(self, reason: Reason, subject: str, description: str) -> None:
         super().__init__(description)
         self.reason = reason
         self.subject = subject
@@ -70,7 +72,7 @@ class PreconditionError(RecwireServerError):
 class UnauthenticatedError(RecwireServerError):
     """Who calls is not known: `reason` says whether there is no key, or none that is valid."""
 
-    def __init__(self, reason: str, description: str) -> None:
+    def __init__(self, reason: Reason, description: str) -> None:
         super().__init__(description)
         self.reason = reason
 
@@ -78,7 +80,7 @@ class UnauthenticatedError(RecwireServerError):
 class ForbiddenError(RecwireServerError):
     """Who calls is known, and may not: `reason` says why, `field` which id is at fault; empty: it is the rpc."""
 
-    def __init__(self, reason: str, description: str, field: str = "") -> None:
+    def __init__(self, reason: Reason, description: str, field: str = "") -> None:
         super().__init__(description)
         self.reason = reason
         self.field = field
@@ -90,7 +92,7 @@ class ExhaustedError(RecwireServerError):
     quota_subject: whose limit it is; empty: the server's.
     """
 
-    def __init__(self, reason: str, description: str, retry_delay_s: float, quota_subject: str = "") -> None:
+    def __init__(self, reason: Reason, description: str, retry_delay_s: float, quota_subject: str = "") -> None:
         super().__init__(description)
         self.reason = reason
         self.retry_delay_s = retry_delay_s
@@ -100,13 +102,13 @@ class ExhaustedError(RecwireServerError):
 class LateError(RecwireServerError):
     """The deadline passed before the answer was there."""
 
-    reason = "DEADLINE_EXCEEDED"
+    reason = Reason.DEADLINE_EXCEEDED
 
 
 class UnavailableError(RecwireServerError):
     """Try again after `retry_delay_s`."""
 
-    def __init__(self, reason: str, description: str, retry_delay_s: float) -> None:
+    def __init__(self, reason: Reason, description: str, retry_delay_s: float) -> None:
         super().__init__(description)
         self.reason = reason
         self.retry_delay_s = retry_delay_s

@@ -16,6 +16,7 @@ from recwire_server.event import Event
 from recwire_server.history import History
 from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.ranking import Query, Ranker, Ranking
+from recwire_server.reason import Reason
 from recwire_server.recommendation import (
     Answer,
     ItemTarget,
@@ -150,7 +151,7 @@ class Recommender:
     async def _wait_for(self, min_revision: int, timeout_s: float) -> None:
         if not await self._users.wait_for(min_revision, timeout_s):
             raise PreconditionError(
-                "REVISION_NOT_REACHED",
+                Reason.REVISION_NOT_REACHED,
                 "min_revision",
                 f"min_revision {min_revision} was not reached within {timeout_s:.3f} s: take it from an answer of this"
                 " deployment",

@@ -8,6 +8,7 @@ from math import inf
 
 from recwire_server.errors import ExhaustedError, LateError
 from recwire_server.queue_limit import QueueLimit
+from recwire_server.reason import Reason
 
 # After a search that took longer than this, the loop takes in, and refuses, the calls that came meanwhile: else each
 # would be seen only when it is its turn, when it is too late. Shorter ones leave it free often enough, and a refusal
@@ -99,7 +100,7 @@ class SearchTurns:
         else:
             return
         description = f"{len(self._waiting):,} searches take about {wait_s:.3f} s before this one's turn; {told}"
-        raise ExhaustedError("OVERLOADED", description, max(wait_s, MIN_RETRY_DELAY_S) * random.uniform(1, 2))
+        raise ExhaustedError(Reason.OVERLOADED, description, max(wait_s, MIN_RETRY_DELAY_S) * random.uniform(1, 2))
 
     def _hand_over_at(self, at_s: float) -> None:
         if not self._is_handing_over:

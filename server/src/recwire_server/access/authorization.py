@@ -10,6 +10,7 @@ from recwire_server.access.keyring import Keyring
 from recwire_server.access.rate_limit import RateLimits
 from recwire_server.access.role import Role
 from recwire_server.errors import ForbiddenError, UnauthenticatedError
+from recwire_server.reason import Reason
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -35,12 +36,14 @@ class Authorization:
             return None
         if token is None:
             raise UnauthenticatedError(
-                "KEY_MISSING",
+                Reason.KEY_MISSING,
                 "no API key: send metadata `authorization: Bearer KEY`, with a key of `recwire-server keys create`",
             )
         key = await self._keyring.holder(token)
         if not key.role.covers(needed):
-            raise ForbiddenError("ROLE_TOO_LOW", f"{rpc} needs a key of role {needed}; this one has role {key.role}")
+            raise ForbiddenError(
+                Reason.ROLE_TOO_LOW, f"{rpc} needs a key of role {needed}; this one has role {key.role}"
+            )
         return key
 
     def check_still_valid(self, caller: Key | None) -> None:

@@ -14,6 +14,7 @@ from recwire_server.access.key import Key, token_from
 from recwire_server.access.key_file import read_keys
 from recwire_server.access.secret import matches
 from recwire_server.errors import ExhaustedError, UnauthenticatedError
+from recwire_server.reason import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +68,14 @@ class Keyring:
         if key is None:
             key = await self._checked(text, digest)
         if key is None or key.is_expired:
-            raise UnauthenticatedError("KEY_INVALID", INVALID)
+            raise UnauthenticatedError(Reason.KEY_INVALID, INVALID)
         return key
 
     def check_valid(self, key: Key) -> None:
         """Raise UnauthenticatedError if a key is no longer what it was: revoked, expired or changed."""
         self._look()
         if key.is_expired or self._keys.get(key.id) != key:
-            raise UnauthenticatedError("KEY_INVALID", INVALID)
+            raise UnauthenticatedError(Reason.KEY_INVALID, INVALID)
 
     def reload(self) -> None:
         """Read the file again. If it cannot be read, the keys stay as they were, and the log says so."""
@@ -113,7 +114,7 @@ class Keyring:
         if check is None:
             if len(self._checks) >= MAX_CHECKS:
                 told = f"{MAX_CHECKS} keys that are new here wait to be checked, which is the limit: try again"
-                raise ExhaustedError("KEY_CHECKS_FULL", told, CHECKS_RETRY_DELAY_S)
+                raise ExhaustedError(Reason.KEY_CHECKS_FULL, told, CHECKS_RETRY_DELAY_S)
             loop = asyncio.get_running_loop()
             check = loop.run_in_executor(self._thread, matches, key.secret_hash, token.secret)
             self._checks[digest] = check

@@ -9,6 +9,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from recwire_server.access.key import Key
 from recwire_server.errors import ExhaustedError
+from recwire_server.reason import Reason
 
 MIN_RETRY_DELAY_S = 0.05
 
@@ -42,7 +43,7 @@ class RateLimits:
             if not self._windows.hit(limit, key.id):
                 delay_s = self._windows.get_window_stats(limit, key.id).reset_time - time.time()
                 raise ExhaustedError(
-                    "RATE_LIMITED",
+                    Reason.RATE_LIMITED,
                     f"this API key may make {limit}, and has",
                     max(delay_s, MIN_RETRY_DELAY_S),
                     quota_subject=f"key {key.id}",

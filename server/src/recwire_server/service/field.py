@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from recwire_server.errors import InvalidRequestError, PreconditionError, Violation
+from recwire_server.reason import Reason
 from recwire_server.text import clean
 from recwire_server.vector import Vector
 
@@ -43,7 +44,7 @@ class FieldCheck:
             raise InvalidRequestError(self.violations)
         for field, dim in self._wrong_dimensions:
             raise PreconditionError(
-                "WRONG_DIMENSION",
+                Reason.WRONG_DIMENSION,
                 field,
                 f"{field} has {dim:,} dimensions; this server's model has {self._dim:,} (ask Embed or GetServerInfo)",
             )

@@ -9,6 +9,7 @@ from recwire.v1 import recommender_service_pb2 as recommender
 from recwire.v1 import user_service_pb2 as user
 from recwire_server.access.key import Key
 from recwire_server.errors import ForbiddenError
+from recwire_server.reason import Reason
 
 TENANT_IDS: dict[type[Message], tuple[str, ...]] = {
     recommender.EmbedRequest: (),
@@ -43,7 +44,7 @@ def check_ids(request: Message, caller: Key | None) -> None:
             if value and not value.startswith(caller.id_prefix):
                 # Without the value, which nobody has bounded yet.
                 description = f"{field} does not begin with {caller.id_prefix!r}, as all ids must that this key names"
-                raise ForbiddenError("ID_OUTSIDE_PREFIX", description, field)
+                raise ForbiddenError(Reason.ID_OUTSIDE_PREFIX, description, field)
 
 
 def _values(message: Message, path: str) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from recwire_server.access.authorization import Authorization
 from recwire_server.access.key import Key
 from recwire_server.errors import InvalidRequestError, UnavailableError
 from recwire_server.lifecycle import Phase
+from recwire_server.reason import Reason
 from recwire_server.service.malformed import malformed
 from recwire_server.service.named_id import check_ids
 
@@ -64,7 +65,7 @@ class Requests(AsyncIterator[Message]):
 def unavailable(phase: Phase) -> UnavailableError:
     """Return the error of a server that takes no calls."""
     description = f"the server is {phase.value}: try again, or another server"
-    return UnavailableError(phase.name, description, RETRY_DELAY_S)
+    return UnavailableError(Reason[phase.name], description, RETRY_DELAY_S)
 
 
 def parsed(data: bytes, message_type: type[Message], caller: Key | None) -> Message:

@@ -27,6 +27,7 @@ from recwire_server.errors import (
     UnavailableError,
     Violation,
 )
+from recwire_server.reason import Reason
 from recwire_server.store import (
     StoreDamagedError,
     StoreError,
@@ -38,7 +39,6 @@ from recwire_server.store import (
 logger = logging.getLogger(__name__)
 
 DOMAIN = "recwire"
-INTERNAL = "INTERNAL"  # the reason of our bugs, each of which is an incident
 # A store that cannot write (a full disk, say) needs a person: asking sooner only adds load.
 STORE_RETRY_DELAY_S = 5.0
 # Status and details travel in HTTP/2 trailers, which clients bound at 8 KiB: what does not fit would be lost whole.
@@ -58,7 +58,7 @@ def status_of(error: Exception) -> Status | None:
                 message = f"{count:,} violations, of which the first {MAX_VIOLATIONS} are named: {message}"
             return _status(grpc.StatusCode.INVALID_ARGUMENT, error.reason, message, bad_request)
         case TextError():
-            reason = "TEXT_TOO_LONG" if isinstance(error, TextTooLongError) else InvalidRequestError.reason
+            reason = Reason.TEXT_TOO_LONG if isinstance(error, TextTooLongError) else InvalidRequestError.reason
             bad_request = _bad_request([Violation(f"texts[{error.text_index}]", str(error))])
             return _status(grpc.StatusCode.INVALID_ARGUMENT, reason, str(error), bad_request)
         case NotFoundError():
@@ -79,7 +79,7 @@ def status_of(error: Exception) -> Status | None:
             return _status(grpc.StatusCode.PERMISSION_DENIED, error.reason, str(error), *details)
         case NotImplementedError():  # of the generated servicers
             message = "this version does not serve this rpc yet"
-            return _status(grpc.StatusCode.UNIMPLEMENTED, "NOT_SERVED_YET", message)
+            return _status(grpc.StatusCode.UNIMPLEMENTED, Reason.NOT_SERVED_YET, message)
         case UnavailableError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.UNAVAILABLE, error.reason, str(error), retry)
@@ -91,16 +91,16 @@ def status_of(error: Exception) -> Status | None:
             return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, error.reason, str(error), *told)
         case OverloadedError() | StoreOverloadedError():
             retry = _retry_info(error.retry_delay_s)
-            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", str(error), retry)
+            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.OVERLOADED, str(error), retry)
         case LateError() | DeadlineError() | StoreExpiredError():
-            return _status(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", str(error))
+            return _status(grpc.StatusCode.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED, str(error))
         case StoppedError():
             retry = _retry_info(STOPPED_RETRY_DELAY_S)
-            return _status(grpc.StatusCode.UNAVAILABLE, "DRAINING", str(error), retry)
+            return _status(grpc.StatusCode.UNAVAILABLE, Reason.DRAINING, str(error), retry)
         case StoreDamagedError():
-            return _status(grpc.StatusCode.DATA_LOSS, "STORE_DAMAGED", str(error))
+            return _status(grpc.StatusCode.DATA_LOSS, Reason.STORE_DAMAGED, str(error))
         case StoreError():
-            reason = "STORE_READ_FAILED" if isinstance(error, StoreReadError) else "STORE_WRITE_FAILED"
+            reason = Reason.STORE_READ_FAILED if isinstance(error, StoreReadError) else Reason.STORE_WRITE_FAILED
             retry = _retry_info(STORE_RETRY_DELAY_S)
             return _status(grpc.StatusCode.UNAVAILABLE, reason, str(error), retry)
     return None
@@ -121,7 +121,7 @@ class ErrorTeller:
             told = {"incident_id": incident_id, "rpc": rpc}
             logger.error("incident %s in %s", incident_id, rpc, exc_info=error, extra=told)
             message = f"internal error; the server's log has the cause under incident {incident_id}"
-            status = _status(grpc.StatusCode.INTERNAL, INTERNAL, message)
+            status = _status(grpc.StatusCode.INTERNAL, Reason.INTERNAL, message)
         self.reason_counts[_reason(status)] += 1
         return status
 
@@ -149,7 +149,7 @@ def _reason(status: Status) -> str:
     return reason
 
 
-def _status(code: grpc.StatusCode, reason: str, message: str, *details: Message) -> Status:
+def _status(code: grpc.StatusCode, reason: Reason, message: str, *details: Message) -> Status:
     info = details_pb.ErrorInfo(reason=reason, domain=DOMAIN)
     message = _cut(message, MAX_MESSAGE_BYTES, lambda byte: 1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3)
     return Status(code=code.value[0], message=message, details=[_packed(detail) for detail in (*details, info)])

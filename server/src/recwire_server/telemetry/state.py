@@ -17,9 +17,10 @@ from recwire_server.encoder import ModelVersion, Priority
 from recwire_server.encoder.batcher import Batcher
 from recwire_server.encoder.embedder import Embedder
 from recwire_server.lifecycle import Lifecycle, Phase
+from recwire_server.reason import Reason
 from recwire_server.recall_monitor import RecallMonitor
 from recwire_server.search_turn import SearchTurns
-from recwire_server.service.status import INTERNAL, ErrorTeller
+from recwire_server.service.status import ErrorTeller
 from recwire_server.store.sqlite import SqliteStore
 from recwire_server.telemetry.call import Calls
 from recwire_server.telemetry.heartbeat import Heartbeat
@@ -91,7 +92,9 @@ class StateCollector(Collector):
             refusals.add_metric([reason], count)
         yield refusals
         yield _counter(
-            "recwire_incidents", "Errors that are the server's own bugs; the log has each.", counts.get(INTERNAL, 0)
+            "recwire_incidents",
+            "Errors that are the server's own bugs; the log has each.",
+            counts.get(Reason.INTERNAL, 0),
         )
 
     def _process(self) -> Iterator[Metric]:

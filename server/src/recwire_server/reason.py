@@ -1,0 +1,30 @@
+"""The reasons that errors have for programs: `ErrorInfo.reason`. docs/errors.md says what to do about each."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Stable names: a new one may come, none goes or changes its meaning."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    TEXT_TOO_LONG = "TEXT_TOO_LONG"
+    ITEM_NOT_FOUND = "ITEM_NOT_FOUND"
+    USER_NOT_FOUND = "USER_NOT_FOUND"
+    WRONG_DIMENSION = "WRONG_DIMENSION"
+    REVISION_NOT_REACHED = "REVISION_NOT_REACHED"
+    KEY_MISSING = "KEY_MISSING"
+    KEY_INVALID = "KEY_INVALID"
+    ROLE_TOO_LOW = "ROLE_TOO_LOW"
+    ID_OUTSIDE_PREFIX = "ID_OUTSIDE_PREFIX"
+    OVERLOADED = "OVERLOADED"
+    TOO_MANY_CALLS = "TOO_MANY_CALLS"
+    RATE_LIMITED = "RATE_LIMITED"
+    KEY_CHECKS_FULL = "KEY_CHECKS_FULL"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    STARTING = "STARTING"
+    DRAINING = "DRAINING"
+    STORE_WRITE_FAILED = "STORE_WRITE_FAILED"
+    STORE_READ_FAILED = "STORE_READ_FAILED"
+    STORE_DAMAGED = "STORE_DAMAGED"
+    NOT_SERVED_YET = "NOT_SERVED_YET"
+    INTERNAL = "INTERNAL"
