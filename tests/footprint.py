@@ -1,4 +1,4 @@
-"""What a server's process holds: descriptors, threads, tasks, memory; and that it lets go of what callers made it take."""
+"""What a server's process holds: descriptors, threads, tasks, memory; and waiting until it lets go of it."""
 
 from dataclasses import dataclass
 from pathlib import Path

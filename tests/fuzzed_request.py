@@ -1,7 +1,8 @@
 """Requests that no client would send, and some that one could: drawn by number from the contract's own descriptors.
 
-Each is a message filled field by field, mostly with what the server knows (KNOWN), at times with what lies at or beyond a
-bound (HOSTILE); half of them are then damaged as bytes. The same seed and number give the same bytes in every process.
+Each is a message filled field by field, mostly with what the server knows (KNOWN), at times with what lies at or beyond
+a bound (HOSTILE); a third of them are then damaged as bytes. The same seed and number give the same bytes in every
+process.
 """
 
 import base64
@@ -24,7 +25,10 @@ METHODS: list[MethodDescriptor] = [
     for method in service.methods
 ]
 DIM = 32  # of the vectors that fit
-HOSTILITY = (0.0, 0.02, 0.3)  # shares of values at or beyond a bound; a request draws one of these
+# How often each rpc is drawn: the more there is to a request, the more; what takes away what others ask for, seldom.
+WEIGHTS = {"Recommend": 8, "UpdateUser": 5, "UpdateUserStream": 5, "UpsertItems": 5, "ImportItems": 5, "DeleteItems": 1}
+WEIGHTS |= {"DeleteUser": 1, "GetServerInfo": 1, "CheckUsers": 1}
+HOSTILITY = (0.0, 0.0, 0.02, 0.3)  # shares of values at or beyond a bound; a request draws one of these
 MAX_DEPTH = 6
 
 KNOWN_IDS = {
@@ -92,9 +96,9 @@ class FuzzedRequest:
 def fuzzed_request(seed: int, number: int) -> FuzzedRequest:
     """Return the request with this number."""
     chance = random.Random(seed * 1_000_003 + number)
-    method = chance.choice(METHODS)
+    (method,) = chance.choices(METHODS, [WEIGHTS.get(method.name, 2) for method in METHODS])
     data = _Draw(chance).message(method.input_type).SerializeToString()
-    for _ in range(chance.choice((0, 0, 0, 1, 1, 2))):
+    for _ in range(chance.choice((0, 0, 0, 0, 1, 2))):
         data = chance.choice(DAMAGES)(chance, data)
     return FuzzedRequest(method, data, seed, number)
 
@@ -107,13 +111,19 @@ class _Draw:
         self._hostility = chance.choice(HOSTILITY)
 
     def message(self, descriptor: Any, depth: int = 0) -> Message:
-        """Return a message with most of its fields set; of a oneof the last one drawn stays."""
+        """Return a message with most of its fields set; of a oneof mostly a single one."""
         message: Message = GetMessageClass(descriptor)()
+        for oneof in descriptor.oneofs:
+            self._fill(message, self._chance.choice(oneof.fields), depth)
         for field in descriptor.fields:
-            likely = 0.95 if field.name in REQUIRED or field.is_repeated and depth == 0 else 0.35
-            if depth < MAX_DEPTH and self._chance.random() < likely:
+            if depth < MAX_DEPTH and self._chance.random() < self._likelihood(field):
                 self._fill(message, field, depth)
         return message
+
+    def _likelihood(self, field: FieldDescriptor) -> float:
+        if field.containing_oneof is not None or field.name == "min_revision":  # which is waited for
+            return 0.02
+        return 0.9 if field.is_repeated or field.name in ("user_id", "item_id", "attribute", "request") else 0.3
 
     def _fill(self, message: Message, field: FieldDescriptor, depth: int) -> None:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
@@ -169,9 +179,6 @@ class _Draw:
 
     def _is_hostile(self) -> bool:
         return self._chance.random() < self._hostility
-
-
-REQUIRED = {"user_id", "item_id", "attribute", "request"}
 
 
 def _cut_off(chance: random.Random, data: bytes) -> bytes:
