@@ -1,11 +1,20 @@
 """What a server's process holds: descriptors, threads, tasks, memory; and waiting until it lets go of it."""
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from server_process import ServerProcess
-from waiting import wait_until
+
+from recwire import Client, RecwireError
+
+PATIENCE_S = 60.0  # for what takes less than a second on an idle machine
+# gRPC keeps a pool of threads, which grows by what is to do at a time, and shrinks when it likes.
+THREADS_MORE = 16
+LOOK_S = 0.25
+NO_REVISION_YET = 2**62
 
 
 @dataclass(frozen=True)
@@ -29,16 +38,22 @@ def footprint(server: ServerProcess) -> Footprint:
     )
 
 
-def wait_until_let_go(server: ServerProcess, before: Footprint) -> None:
-    """Wait until a server has no more descriptors, threads and tasks than before."""
-    last = before
+def wait_until_let_go(server: ServerProcess, before: Footprint) -> Footprint:
+    """Wait until a server has no more descriptors and tasks than before, and return what it holds then."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        now = footprint(server)
+        if (
+            now.descriptors <= before.descriptors
+            and now.tasks <= before.tasks
+            and now.threads <= before.threads + THREADS_MORE
+        ):
+            return now
+        assert time.monotonic() < deadline_s, f"the server holds {now}, and held {before}"
+        give_it_time(server.client)
 
-    def has_let_go() -> bool:
-        nonlocal last
-        last = footprint(server)
-        return all(getattr(last, what) <= getattr(before, what) for what in ("descriptors", "threads", "tasks"))
 
-    try:
-        wait_until(server.client, has_let_go)
-    except AssertionError as error:
-        raise AssertionError(f"the server holds {last}, and held {before}") from error
+def give_it_time(client: Client) -> None:
+    """Let the server work for a moment: it waits for a revision that does not come."""
+    with suppress(RecwireError):
+        client.recommend("nobody", min_revision=NO_REVISION_YET, timeout_s=LOOK_S)

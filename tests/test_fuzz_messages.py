@@ -54,8 +54,8 @@ def fuzz(folder: Path, count: int, first: int = 0) -> None:
         asyncio.run(send(server.address, range(first, first + 2_000)))  # whatever is made once is made now
         before, answers = footprint(server), kept_answers(server)
         asyncio.run(send(server.address, range(first, first + count)))
-        wait_until_let_go(server, before)
-        assert footprint(server).resident_bytes < 2 * before.resident_bytes
+        after = wait_until_let_go(server, before)
+        assert after.resident_bytes < 2 * before.resident_bytes
         assert kept_answers(server) == answers
         assert [list(answer.differing_user_ids) for answer in server.client.check_users()] == [[]]
         assert server.terminate() == 0
