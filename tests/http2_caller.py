@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hpack import Decoder, Encoder
@@ -42,6 +43,8 @@ class RawConnection:
 
     async def __aexit__(self, *_: object) -> None:
         self._writer.transport.abort()  # RST where bytes are left unread
+        with suppress(ConnectionError):
+            await self._writer.wait_closed()
 
     async def send(self, data: bytes) -> None:
         """Send bytes; what the server no longer takes is dropped."""
