@@ -15,6 +15,7 @@ from benchmarks import (
     recommend,
     restart,
     smoke,
+    soak,
     start,
     stress,
     update_user,
@@ -30,6 +31,7 @@ BENCHMARKS = {  # each with `run` and `table`
     "recommend": recommend,
     "recall": recall,
     "stress": stress,
+    "soak": soak,
     "update_user": update_user,
     "restart": restart,
 }
