@@ -2,8 +2,8 @@
 
 What is stored stays the same size: items are replaced and deleted, users' events have the same ids again and again and
 are forgotten, users are deleted. All rpcs are called, streams among them, connections come and go, and calls are
-cancelled under way. Every few seconds all pause, and a sample is taken of what the process holds then. The growth is that
-of the median of the last fifth of the samples over that of the first, after the warm-up.
+cancelled under way. Every few seconds all pause, and a sample is taken of what the process holds then. The growth is
+that of the median of the last fifth of the samples over that of the first, after the warm-up.
 """
 
 import asyncio

@@ -31,6 +31,16 @@ CODES = {
     grpc.StatusCode.FAILED_PRECONDITION,
 }
 INSIDE = ("Traceback", "site-packages", "recwire_server", ".py", "sqlite3", "incident")  # no caller's business
+# So that more of the code is met: old events, decay, priors, and an index that is built anew.
+SETTINGS = {
+    "decay_per_event": 0.9,
+    "decay_half_life_s": 3_600.0,
+    "repeat_window_s": 60.0,
+    "max_history_events": 20,
+    "popularity_weight": 0.5,
+    "recency_weight": 0.1,
+    "exact_search_max_items": 30,
+}
 KEPT_IDS = [f"kept{n}" for n in range(20)]
 
 
@@ -49,7 +59,7 @@ def test_a_million_requests(tmp_path: Path):
 
 
 def fuzz(folder: Path, count: int, first: int = 0) -> None:
-    with hash_serving(folder / "data", log=folder / "log") as server:
+    with hash_serving(folder / "data", log=folder / "log", **SETTINGS) as server:
         fill(server)
         asyncio.run(send(server.address, range(first, first + 2_000)))  # whatever is made once is made now
         before, answers = footprint(server), kept_answers(server)
