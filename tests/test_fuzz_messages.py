@@ -31,7 +31,7 @@ CODES = {
     grpc.StatusCode.FAILED_PRECONDITION,
 }
 INSIDE = ("Traceback", "site-packages", "recwire_server", ".py", "sqlite3", "incident")  # no caller's business
-# So that more of the code is met: old events, decay, priors, and an index that is built anew.
+# So that more of the code is met: old events, decay, priors.
 SETTINGS = {
     "decay_per_event": 0.9,
     "decay_half_life_s": 3_600.0,
@@ -39,7 +39,6 @@ SETTINGS = {
     "max_history_events": 20,
     "popularity_weight": 0.5,
     "recency_weight": 0.1,
-    "exact_search_max_items": 30,
 }
 KEPT_IDS = [f"kept{n}" for n in range(20)]
 
