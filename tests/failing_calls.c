@@ -1,5 +1,6 @@
 /* Preloaded into a process: calls on the files below FAILING_FOLDER fail while the file FAILING_CALLS is there, which has
- * the call's name (fsync, read, write) and the number of the error, as in "fsync 5". See faulty_disk.py. */
+ * the call's name (fsync, read, write), the number of the error, and how many milliseconds the call takes before: as in
+ * "fsync 5 0", or, for one that is slow and succeeds, "fsync 0 500". See faulty_disk.py. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,7 @@
 
 static int error_for(const char *call, int fd) {
     char text[64] = "", name[16], link[64], path[4096] = "";
-    int number, saved = errno, control;
+    int number, wait_ms, saved = errno, control;
     const char *folder = getenv("FAILING_FOLDER"), *file = getenv("FAILING_CALLS");
     if (!folder || !file) return 0;
     control = syscall(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC);
@@ -21,10 +22,13 @@ static int error_for(const char *call, int fd) {
         syscall(SYS_close, control);
     }
     errno = saved;
-    if (sscanf(text, "%15s %d", name, &number) != 2 || strcmp(name, call)) return 0;
+    if (sscanf(text, "%15s %d %d", name, &number, &wait_ms) != 3 || strcmp(name, call)) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     if (syscall(SYS_readlinkat, AT_FDCWD, link, path, sizeof path - 1) < 0) return 0;
-    return strncmp(path, folder, strlen(folder)) ? 0 : number;
+    if (strncmp(path, folder, strlen(folder))) return 0;
+    if (wait_ms) usleep(1000 * wait_ms);
+    errno = saved;
+    return number;
 }
 
 #define FAIL(call, fd)                       \

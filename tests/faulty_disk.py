@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ def full(folder: Path, left_bytes: int = 0) -> Iterator[None]:
 
 
 class FailingCalls:
-    """Lets calls of a process on the files in a folder fail, while they are told to.
+    """Lets calls of a process on the files in a folder fail, or take long, while they are told to.
 
     environment: for the process. Calls are `fsync`, `read` and `write`, whatever their variants.
     """
@@ -67,11 +67,18 @@ class FailingCalls:
             "FAILING_FOLDER": str(folder),
         }
 
-    @contextmanager
-    def failing(self, call: str, error: int) -> Iterator[None]:
+    def failing(self, call: str, error: int) -> AbstractContextManager[None]:
         """Let calls fail with this error number for the length of the block."""
+        return self._told(f"{call} {error} 0")
+
+    def slow(self, call: str, wait_s: float) -> AbstractContextManager[None]:
+        """Let calls take so much longer for the length of the block."""
+        return self._told(f"{call} 0 {round(1e3 * wait_s)}")
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
         draft = self._control.with_suffix(".draft")
-        draft.write_text(f"{call} {error}")
+        draft.write_text(what)
         draft.rename(self._control)
         try:
             yield

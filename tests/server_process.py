@@ -35,6 +35,16 @@ class ServerProcess:
         """The process."""
         return self._process.pid
 
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        self._process.send_signal(number)
+
+    def task_count(self) -> int:
+        """Return how many asyncio tasks a server with the hash encoder has."""
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGUSR1)
+        return int(self._process.stdout.readline())
+
     def kill9(self) -> None:
         """End the process as a crash does; returns once it is gone."""
         self._process.kill()
@@ -77,13 +87,19 @@ def serving(
 
 @contextmanager
 def hash_serving(
-    data_dir: Path, *, dim: int = HASH_DIM, wrapper: Sequence[str] = (), **settings: object
+    data_dir: Path,
+    *,
+    dim: int = HASH_DIM,
+    wrapper: Sequence[str] = (),
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **settings: object,
 ) -> Iterator[ServerProcess]:
     """Run a server with the hash encoder, in the same way.
 
     settings: by their names. wrapper: a command that is given the server's, and runs it.
     """
-    with _running([*wrapper, *hash_serve_command(data_dir, dim=dim, **settings)]) as server:
+    with _running([*wrapper, *hash_serve_command(data_dir, dim=dim, **settings)], log, environment) as server:
         yield server
 
 

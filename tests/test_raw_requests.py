@@ -73,6 +73,17 @@ def test_a_request_over_4_mib_is_refused(hash_server):
     assert len(hash_server.client.embed(["a lamp"]).vectors) == 1
 
 
+def test_a_compressed_request_is_refused_as_it_lies(hash_server):
+    """UNIMPLEMENTED: inflated, 4 MiB could be 4 GiB before anybody looks at the size; the next request is served."""
+    with grpc.insecure_channel(hash_server.address) as channel, pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/recwire.v1.RecommenderService/Embed")(
+            bytes(5 * 1024 * 1024), timeout=10, compression=grpc.Compression.Gzip
+        )
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "compression" in raised.value.details().lower()
+    assert len(hash_server.client.embed(["a lamp"]).vectors) == 1
+
+
 class FaultyEncoder(HashEncoder):
     """An encoder with a bug."""
 

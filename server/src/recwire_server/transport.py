@@ -25,6 +25,9 @@ MAX_REQUEST_BYTES = 4 * 1024 * 1024
 # An answer of 1,000 items with texts may be larger than a request; clients that keep gRPC's 4 MiB are told by gRPC.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
+# A compressed request is inflated before its size is looked at: 4 MiB of zeros become 4 GiB. So none is taken.
+ONLY_IDENTITY = 1  # of gRPC's compression algorithms, the bit of none
+
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 
 SERVICES = tuple(
@@ -143,6 +146,7 @@ def _options(connections: ConnectionRules) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
         ("grpc.max_send_message_length", MAX_ANSWER_BYTES),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+        ("grpc.compression_enabled_algorithms_bitset", ONLY_IDENTITY),
         ("grpc.so_reuseport", 0),  # a second server on the port is a mistake, not a helper
         ("grpc.keepalive_time_ms", int(1e3 * connections.keepalive_interval_s)),
         ("grpc.keepalive_timeout_ms", int(1e3 * KEEPALIVE_TIMEOUT_S)),
