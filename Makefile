@@ -37,6 +37,7 @@ check: $(INSTALLED) ## style, types, the wire contract
 proto: $(INSTALLED) ## the client's generated code, from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=client/src --pyi_out=client/src protos/recwire/v1/*.proto
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --grpc_python_out=client/src protos/recwire/v1/*_service.proto
+	$(BIN)/python -c 'from recwire.service_config import service_config; print(service_config())' > client/service_config.json
 
 bench: $(INSTALLED) ## the quick benchmarks
 	$(BIN)/python -m benchmarks smoke --json $(BUILD)/smoke.json

@@ -75,7 +75,7 @@ def stress(address: str, size: Size) -> Result:
     """Fill an empty server, and read from it and write to it at the same time."""
     with Client(address, timeout_s=60) as client:
         vectors = catalogue(size.items, client.get_server_info().dimension)
-        _fill(client, vectors)
+        fill(client, vectors)
         before = settled(client)
         quiet_s, busy_s = QUIET_SHARE * size.duration_s, (1 - QUIET_SHARE) * size.duration_s
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as processes:
@@ -222,7 +222,8 @@ def _items(numbers: Sequence[int], vectors: np.ndarray) -> Iterator[Item]:
         yield Item(item_id=f"i{number}", vector=to_bytes(vector))
 
 
-def _fill(client: Client, vectors: np.ndarray) -> None:
+def fill(client: Client, vectors: np.ndarray) -> None:
+    """Import items with these vectors, and users with some events each."""
     for _ in client.import_items(_items(range(len(vectors)), vectors)):
         pass
     chance = random.Random(SEED)

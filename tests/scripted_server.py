@@ -29,11 +29,12 @@ METHODS: dict[str, MethodDescriptor] = {
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it arrived, with what was left of its deadline; None: it had none."""
+    """A request as it arrived, with what was left of its deadline (None: it had none), and who says to call."""
 
     rpc: str
     request: Any
     timeout_s: float | None
+    authorization: str | None
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,19 @@ class Failure:
 
 
 class ScriptedServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]
-    """Serves on a free port while in `with`."""
+    """Serves on a free port while in `with`. credentials: TLS; None: plain text."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.received: list[Received] = []
         self._script: dict[str, list[Message | Failure]] = {}
         self._server = grpc.server(ThreadPoolExecutor(4), handlers=[self])
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        any_port = "127.0.0.1:0"
+        port = (
+            self._server.add_secure_port(any_port, credentials)
+            if credentials
+            else self._server.add_insecure_port(any_port)
+        )
+        self.address = f"127.0.0.1:{port}"
 
     def __enter__(self) -> Self:
         self._server.start()
@@ -96,7 +103,9 @@ class ScriptedServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         return grpc.unary_unary_rpc_method_handler(unary, **parts)
 
     def _outcome(self, method: MethodDescriptor, request: Message, context: grpc.ServicerContext) -> Message:
-        self.received.append(Received(method.name, request, context.time_remaining()))
+        metadata: dict[str, Any] = dict(context.invocation_metadata())
+        authorization = metadata.get("authorization")
+        self.received.append(Received(method.name, request, context.time_remaining(), authorization))
         outcomes = self._script.get(method.name)
         outcome = outcomes.pop(0) if outcomes else GetMessageClass(method.output_type)()
         if isinstance(outcome, Failure):

@@ -10,9 +10,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from access_files import make_certificates
 from conftest import StartServer
 from google.protobuf.descriptor import Descriptor
-from test_readme import ADDRESS, ROOT, same_but_for_rounding
+from test_readme import ADDRESS, ROOT, run_script, same_but_for_rounding
 from typer.testing import CliRunner
 
 from recwire import Client
@@ -84,10 +85,21 @@ SECTIONS = [section for page in PAGES for section in sections(page)]
 
 @pytest.mark.parametrize("section", [pytest.param(section, id=section.name) for section in SECTIONS])
 def test_a_section_runs_and_prints_what_it_shows(
-    section: Section, start_server: StartServer, int8_encoder: OnnxEncoder, tmp_path: Path
+    section: Section,
+    start_server: StartServer,
+    int8_encoder: OnnxEncoder,
+    model_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """On a server with the settings that it names, code prints the `# ->` lines, and commands the text below; those on
-    a data directory, `data`, succeed: their output has sizes and times."""
+    a data directory, `data`, succeed: their output has sizes and times. Commands on keys are run before the server
+    starts, in its folder, where certificates are too."""
+    monkeypatch.chdir(tmp_path)
+    make_certificates(tmp_path)
+    for command, _ in section.commands:
+        if "--keys-file" in command:
+            run_script(command, tmp_path, model_cache)
     port_0 = {name: "127.0.0.1:0" for name, value in section.settings.items() if value == METRICS_ADDRESS}
     server = start_server(int8_encoder, **section.settings | port_0)
     script = section.code.replace(ADDRESS, server.address).replace(METRICS_ADDRESS, server.metrics_address or "")
@@ -104,6 +116,8 @@ def test_a_section_runs_and_prints_what_it_shows(
     assert done.returncode == 0, done.stderr
     assert alike(done.stdout, expected), done.stdout
     for command, printed in section.commands:
+        if "--keys-file" in command:
+            continue
         arguments = [sys.executable, "-m", "recwire_server", *shlex.split(command.removeprefix(SHOW))]
         if "--data-dir" in arguments:
             subprocess.run(arguments, capture_output=True, check=True, cwd=tmp_path)
@@ -129,7 +143,9 @@ def test_every_name_in_backquotes_exists():
     fields = {field.name for module in CONTRACT for message in messages(module) for field in message.fields}
     flags = set(re.findall(r"(?<=[` ])--([a-z-]+)", text))
     options = {
-        option for command in ("serve", "explain", "check", "backup", "restore") for option in options_of(command)
+        option
+        for command in ("serve", "explain", "check", "backup", "restore", "keys create", "keys list", "keys revoke")
+        for option in options_of(command)
     }
 
     assert names
@@ -142,7 +158,7 @@ def messages(module: ModuleType) -> Iterable[Descriptor]:
 
 
 def options_of(command: str) -> list[str]:
-    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}, terminal_width=200).stdout
+    shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"}, terminal_width=200).stdout
     return re.findall(r"--([a-z-]+)", shown)
 
 

@@ -33,6 +33,7 @@ from recwire.v1.recommender_service_pb2_grpc import (
     add_RecommenderServiceServicer_to_server,
 )
 from recwire.v1.user_service_pb2_grpc import UserServiceServicer, UserServiceStub, add_UserServiceServicer_to_server
+from recwire_server.access.authorization import Authorization
 from recwire_server.lifecycle import Lifecycle
 from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.status import ErrorTeller
@@ -69,9 +70,15 @@ class Port:
     users: SlowUserService = field(default_factory=SlowUserService)
 
     async def start(self) -> None:
-        limits, connections = CallLimits(10, 10, 5.0), ConnectionRules(30.0, 0.0)
         self.transport = Transport(
-            "127.0.0.1:0", Lifecycle(), limits, connections, Calls(Metrics()), ErrorTeller(), self._register
+            "127.0.0.1:0",
+            Lifecycle(),
+            CallLimits(10, 10, 5.0),
+            ConnectionRules(30.0, 0.0),
+            Authorization(None),
+            Calls(Metrics()),
+            ErrorTeller(),
+            self._register,
         )
         self.channel = grpc.aio.insecure_channel(await self.transport.start())
 

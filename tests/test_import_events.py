@@ -7,6 +7,7 @@ import pytest
 from recording_server import RecordingServer
 from typer.testing import CliRunner, Result
 
+from recwire.channel import Connection
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire_server.cli.imports import app
 from recwire_server.importing.call import connected
@@ -146,7 +147,7 @@ async def test_what_goes_in_late_is_counted(tmp_path):
     reader, report = EventReader(), Report(tmp_path, say=print)
     rows = [Row(n, {"user": "u", "item": f"i{n}", "timestamp": 100 - n}) for n in range(4)]
     with RecordingServer() as server:
-        channel = await connected(server.address, 5)
+        channel = await connected(Connection(server.address), 5)
         update_user = RecommenderServiceStub(channel).UpdateUser
         await EventImport(update_user, report, patience_s=1, max_buffered=2).run(map(reader.read, rows))
         await channel.close()

@@ -1,12 +1,15 @@
 """The Node example, run as its README says, against a real server."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_server import ScriptedServer
+from tls_files import make_tls_files
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = Path("client/examples/node")
@@ -20,6 +23,7 @@ def example() -> Path:
     package, installed = ROOT / EXAMPLE / "package.json", folder / "installed.json"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(ROOT / "protos", COPY / "protos", dirs_exist_ok=True)
+    shutil.copy(ROOT / "client/service_config.json", COPY / "client")
     shutil.copytree(ROOT / EXAMPLE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
     if not installed.exists() or installed.read_bytes() != package.read_bytes():
         subprocess.run(["npm", "install", "--no-audit", "--no-fund"], cwd=folder, check=True, timeout=240)
@@ -27,9 +31,10 @@ def example() -> Path:
     return folder
 
 
-def run(example: Path, address: str) -> subprocess.CompletedProcess[str]:
+def run(example: Path, address: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = ["node", "recommend.mjs", address]
-    return subprocess.run(command, cwd=example, capture_output=True, text=True, timeout=60)
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, cwd=example, capture_output=True, text=True, timeout=60, env=environment)
 
 
 def steps(output: str) -> dict[str, list[dict[str, Any]]]:
@@ -65,6 +70,17 @@ def test_node_example_reads_errors(example, hash_server):
     (error,) = steps(run(example, hash_server.address).stdout)["error"]
     assert error["code"] == "INVALID_ARGUMENT"
     assert error["message"]
+
+
+def test_node_example_brings_a_key_over_tls(example, tmp_path):
+    """The key is on every call, and TLS is of the authority that is named; beyond this machine no key goes without."""
+    files = make_tls_files(tmp_path)
+    with ScriptedServer(files.server_alone) as server:
+        run(example, server.address, RECWIRE_API_KEY="a-key", RECWIRE_CA_FILE=str(files.ca))
+        assert {call.authorization for call in server.received} == {"Bearer a-key"}
+    refused = run(example, "recwire.example.org:443", RECWIRE_API_KEY="a-key")
+    assert refused.returncode == 1
+    assert "in plain text: set RECWIRE_CA_FILE" in refused.stderr
 
 
 def test_node_example_fails_without_a_server(example):

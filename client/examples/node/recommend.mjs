@@ -1,12 +1,16 @@
 // Adds three items, tells what a user did, and asks what to show: node recommend.mjs [HOST:PORT]
-// Prints one line of JSON a step.
+// Prints one line of JSON a step. RECWIRE_API_KEY: the key to call with. RECWIRE_CA_FILE: speak TLS, and trust this
+// authority; a key beyond this machine goes over TLS only.
 
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 
 const PROTOS = fileURLToPath(new URL("../../../protos", import.meta.url));
+const SERVICE_CONFIG = new URL("../../service_config.json", import.meta.url);
+const { RECWIRE_API_KEY: API_KEY, RECWIRE_CA_FILE: CA_FILE } = process.env;
 const ADDRESS = process.argv[2] ?? process.env.RECWIRE_ADDRESS ?? "127.0.0.1:50051";
 const DEADLINE_MS = 5000; // without one, a call waits for ever
 
@@ -20,14 +24,26 @@ const { recwire } = grpc.loadPackageDefinition(
     oneofs: true,
   }),
 );
-const insecure = grpc.credentials.createInsecure();
-const catalog = new recwire.v1.CatalogService(ADDRESS, insecure);
-const recommender = new recwire.v1.RecommenderService(ADDRESS, insecure);
+if (API_KEY && !CA_FILE && !/^(localhost|127\.[\d.]+|\[::1\]):\d+$/.test(ADDRESS)) {
+  throw new Error(`the key would go to ${ADDRESS} in plain text: set RECWIRE_CA_FILE`);
+}
+const credentials = CA_FILE ? grpc.credentials.createSsl(readFileSync(CA_FILE)) : grpc.credentials.createInsecure();
+const metadata = new grpc.Metadata();
+if (API_KEY) metadata.set("authorization", `Bearer ${API_KEY}`);
+const channelOptions = {
+  "grpc.service_config": readFileSync(SERVICE_CONFIG, "utf8"), // what is retried, and when retries end
+  // An idle connection that is silent for a minute is one that load balancers drop.
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_permit_without_calls": 1,
+};
+const catalog = new recwire.v1.CatalogService(ADDRESS, credentials, channelOptions);
+const recommender = new recwire.v1.RecommenderService(ADDRESS, credentials, channelOptions);
 
 // Resolves to the response; rejects with gRPC's error: code, details and metadata.
 function call(service, rpc, request) {
   return new Promise((resolve, reject) => {
-    service[rpc](request, { deadline: Date.now() + DEADLINE_MS }, (error, response) =>
+    service[rpc](request, metadata, { deadline: Date.now() + DEADLINE_MS }, (error, response) =>
       error ? reject(error) : resolve(response),
     );
   });

@@ -10,12 +10,14 @@
 
 `AsyncClient` is the same with `await`. Items, events and answers are the contract's messages, `recwire.v1`.
 
-Read in this order, in which a call meets them: `client` (or `aio`), `request`, `deadline`, `channel`, `stream` (or
-`aio_stream`); on the way back `embedding`, `update`, `vector`, `errors`.
+Read in this order, in which a call meets them: `client` (or `aio`), `channel`, `credentials`, `service_config`,
+`request` (and `aio_request`), `deadline`, `stream` (or `aio_stream`); on the way back `embedding`, `update`, `vector`,
+`errors`.
 """
 
 from recwire.aio import AsyncClient
 from recwire.client import Client
+from recwire.credentials import tls_credentials
 from recwire.embedding import Embedding, Embeddings
 from recwire.errors import (
     CallCancelledError,
@@ -93,5 +95,6 @@ __all__ = [
     "UpdateOutcome",
     "UserUpdate",
     "from_bytes",
+    "tls_credentials",
     "to_bytes",
 ]

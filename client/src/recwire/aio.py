@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import grpc
 from google.protobuf.message import Message
 
-from recwire import aio_stream, channel, deadline, embedding, errors, request, update
+from recwire import aio_request, aio_stream, channel, deadline, embedding, errors, request, update
 from recwire.embedding import Embedding, Embeddings
 from recwire.update import UpdateOutcome, UserUpdate
 from recwire.v1.admin_service_pb2 import (
@@ -34,10 +34,8 @@ from recwire.v1.recommendation_pb2 import RecommendOptions, RecommendResponse
 from recwire.v1.recommender_service_pb2 import (
     EmbedPurpose,
     EmbedResponse,
-    EmbedStreamRequest,
     LongText,
     UpdateUserResponse,
-    UpdateUserStreamRequest,
 )
 from recwire.v1.user_service_pb2 import (
     DeleteUserRequest,
@@ -54,8 +52,6 @@ from recwire.v1.user_service_pb2 import (
 if TYPE_CHECKING:
     from recwire.vector import VectorLike
 
-T = TypeVar("T")
-
 
 class AsyncClient:
     """Calls a recwire server; made once, used by all tasks of an event loop, closed at the end.
@@ -68,11 +64,14 @@ class AsyncClient:
         address: str = channel.DEFAULT_ADDRESS,
         *,
         timeout_s: float | None = None,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        allow_plaintext_api_key: bool = False,
     ) -> None:
-        self._address = address
+        self._connection = channel.Connection(
+            address, api_key=api_key, credentials=credentials, allow_plaintext_api_key=allow_plaintext_api_key
+        )
         self._timeout_s = timeout_s
-        self._credentials = credentials
 
     async def close(self) -> None:
         """Close the connection; calls that still wait are cancelled."""
@@ -110,7 +109,7 @@ class AsyncClient:
         texts is read, and sent, a few hundred texts ahead of what is yielded. timeout_s is for an answer, which is to
         64 texts. After an error, what was yielded counts: go on with the texts that come after.
         """
-        messages = _embed_requests(texts, purpose, long_text)
+        messages = aio_request.embed_stream(texts, purpose, long_text)
         wait_s = self._wait_s(timeout_s)
         method = self._stubs.recommender.EmbedStream
         async with aclosing(aio_stream.exchanges(method, messages, request.TEXTS_AHEAD, wait_s)) as exchanges:
@@ -148,7 +147,7 @@ class AsyncClient:
         timeout_s is for an outcome. An error that is raised is the stream's: what was yielded counts; what was read
         after it may, so that events need ids of their own for the caller to send them again.
         """
-        messages = _update_requests(updates)
+        messages = aio_request.update_user_stream(updates)
         wait_s = self._wait_s(timeout_s)
         method = self._stubs.recommender.UpdateUserStream
         async with aclosing(aio_stream.exchanges(method, messages, request.UPDATES_AHEAD, wait_s)) as exchanges:
@@ -203,7 +202,7 @@ class AsyncClient:
         4 MiB. After an error, call again with the same items: those that are in already cost little.
         """
         imported_count = 0
-        async for message in _batches(items):
+        async for message in aio_request.import_items(items):
             response = await self._import_batch(message, timeout_s)
             imported_count += response.imported_count
             response.imported_count = imported_count
@@ -324,54 +323,8 @@ class AsyncClient:
     @cached_property
     def _channel(self) -> grpc.aio.Channel:
         # Made by the first call: a channel belongs to the event loop that runs when it is made.
-        if self._credentials is None:
-            return grpc.aio.insecure_channel(self._address, channel.options())
-        return grpc.aio.secure_channel(self._address, self._credentials, channel.options())
+        return self._connection.open_aio()
 
     @cached_property
     def _stubs(self) -> channel.Stubs:
-        return channel.Stubs(self._channel)
-
-
-async def _embed_requests(
-    texts: Iterable[str] | AsyncIterable[str], purpose: EmbedPurpose, long_text: LongText
-) -> AsyncIterator[EmbedStreamRequest]:
-    """Yield what `request.embed_stream` does."""
-    if isinstance(texts, AsyncIterable):
-        batch: list[str] = []
-        async for text in texts:
-            batch.append(text)
-            if len(batch) == request.MAX_STREAM_TEXTS:
-                yield request.embed_stream_message(batch, purpose, long_text)
-                batch = []
-        if batch:
-            yield request.embed_stream_message(batch, purpose, long_text)
-    else:
-        for message in request.embed_stream(texts, purpose, long_text):
-            yield message
-
-
-async def _update_requests(
-    updates: Iterable[UserUpdate] | AsyncIterable[UserUpdate],
-) -> AsyncIterator[UpdateUserStreamRequest]:
-    async for one in _each(updates):
-        yield request.update_user_stream(one)
-
-
-async def _batches(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[ImportItemsRequest]:
-    """Yield what `request.import_items` does."""
-    batch = request.ImportBatch()
-    async for item in _each(items):
-        for message in batch.add(item):
-            yield message
-    for message in batch.rest():
-        yield message
-
-
-async def _each(source: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
-    if isinstance(source, AsyncIterable):
-        async for one in source:
-            yield one
-    else:
-        for one in source:
-            yield one
+        return self._connection.stubs(self._channel)

@@ -56,8 +56,11 @@ class Client:
     """Calls a recwire server; made once, used by all threads, closed at the end.
 
     `with` closes it. address: host:port, or unix:path. timeout_s: the deadline of every call that does not
-    set its own; None: 5 s, and .2 s more for each text that a call may have to embed. credentials: TLS, as
-    grpc.ssl_channel_credentials() makes them; None: plain text.
+    set its own; None: 5 s, and .2 s more for each text that a call may have to embed.
+
+    api_key: goes with every call. credentials: TLS, as recwire.tls_credentials() makes them; None: plain text. An
+    api_key over plain text raises ValueError, unless the address is of this machine (loopback, unix:), or
+    allow_plaintext_api_key says that whoever can listen on the way may have the key.
 
     Every method raises what `recwire.errors` lists. A call that the contract calls idempotent is tried up
     to 5 times within its deadline while the server is unavailable; embed_stream, update_user_stream and
@@ -69,15 +72,16 @@ class Client:
         address: str = channel.DEFAULT_ADDRESS,
         *,
         timeout_s: float | None = None,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        allow_plaintext_api_key: bool = False,
     ) -> None:
-        self._timeout_s = timeout_s
-        self._channel = (
-            grpc.insecure_channel(address, channel.options())
-            if credentials is None
-            else grpc.secure_channel(address, credentials, channel.options())
+        connection = channel.Connection(
+            address, api_key=api_key, credentials=credentials, allow_plaintext_api_key=allow_plaintext_api_key
         )
-        self._stubs = channel.Stubs(self._channel)
+        self._timeout_s = timeout_s
+        self._channel = connection.open()
+        self._stubs = connection.stubs(self._channel)
 
     def close(self) -> None:
         """Close the connection; calls that still wait raise CallCancelledError."""

@@ -13,6 +13,9 @@ from recwire.v1.admin_service_pb2_grpc import add_AdminServiceServicer_to_server
 from recwire.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from recwire.v1.recommender_service_pb2_grpc import add_RecommenderServiceServicer_to_server
 from recwire.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
+from recwire_server.access.authorization import Authorization
+from recwire_server.access.certificate import Certificates
+from recwire_server.access.keyring import Keyring
 from recwire_server.catalogue import Catalogue
 from recwire_server.config import OlderEvents, Settings, VectorSpaceName
 from recwire_server.encoder import Encoder
@@ -50,6 +53,7 @@ from recwire_server.telemetry.metric import Metrics
 from recwire_server.telemetry.state import Parts, StateCollector
 from recwire_server.transport import ConnectionRules, Transport
 from recwire_server.user import Users
+from recwire_server.user_id import UserIds
 from recwire_server.user_record import UserRecords
 from recwire_server.user_sample import UserSample
 
@@ -62,7 +66,8 @@ logger = logging.getLogger(__name__)
 class App:
     """A server. `async with` starts it, and stops it at the end of the block; inside, health says SERVING.
 
-    encoder: loaded. Entering raises OSError if the address is taken, DataDirectoryError if the directory cannot serve.
+    encoder: loaded. Entering raises OSError if the address is taken, DataDirectoryError if the directory cannot serve,
+    AccessError if keys or certificates cannot be read, UserIdKeyError if the key of user ids cannot.
     """
 
     def __init__(self, settings: Settings, encoder: Encoder) -> None:
@@ -90,6 +95,7 @@ class App:
             observe_tokenizing=self._metrics.tokenized,
             record_span=record_span,
         )
+        self._user_ids = UserIds(settings.user_id_key_file)
         self._store = SqliteStore(
             settings.data_dir,
             dim=encoder.dim,
@@ -144,9 +150,20 @@ class App:
         self._user_records = UserRecords(self._users, self._catalogue, served, turns)
         lifecycle, self._teller = Lifecycle(), ErrorTeller()
         calls = Calls(self._metrics, self._tracing)
-        connections = ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s)
+        self._keyring = Keyring(settings.keys_file) if settings.keys_file else None
+        self._certificates = _certificates(settings)
         self._transport = Transport(
-            settings.listen, lifecycle, _call_limits(settings), connections, calls, self._teller, self._register
+            settings.listen,
+            lifecycle,
+            _call_limits(settings),
+            ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s),
+            Authorization(self._keyring),
+            calls,
+            self._teller,
+            self._register,
+            certificates=self._certificates,
+            health_access=settings.health_access,
+            reflection_access=settings.reflection,
         )
         self._heartbeat = Heartbeat(self._metrics.loop_lag.observe)
         self._state = StateCollector(self._parts(lifecycle, calls))
@@ -165,9 +182,12 @@ class App:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exit_on_error:
             await self._start_telemetry(exit_on_error)
+            if self._keyring is not None:
+                await exit_on_error.enter_async_context(self._keyring)
+            self._user_ids.start()
             exit_on_error.push_async_callback(self._transport.stop, self._settings.drain_s)
             self.address = await self._transport.start()
-            await self._store.start()
+            await self._store.start(self._user_ids.key_fingerprint)
             exit_on_error.push_async_callback(self._store.close)
             await exit_on_error.enter_async_context(self._batcher)
             exit_on_error.push_async_callback(self._tasks.drain)
@@ -191,6 +211,13 @@ class App:
         traceback: TracebackType | None,
     ) -> None:
         await self._exit.aclose()
+
+    def reload(self) -> None:
+        """Read the API keys and the certificates again; what cannot be read stays as it was, and the log says so."""
+        if self._keyring is not None:
+            self._keyring.reload()
+        if self._certificates is not None:
+            self._certificates.reload()
 
     async def _start_telemetry(self, exit_on_error: AsyncExitStack) -> None:
         """Tell of the server from before it starts until it has stopped."""
@@ -225,13 +252,14 @@ class App:
 
     def _register(self, boundary: Boundary) -> None:
         """Put the services on the port."""
+        default_timeout_s = self._settings.default_timeout_s
         recommender_service = RecommenderService(
-            self._recommender, self._encoder, self._teller, self._settings.default_timeout_s
+            self._recommender, self._encoder, self._user_ids, self._teller, default_timeout_s
         )
         add_RecommenderServiceServicer_to_server(recommender_service, boundary)
-        catalog_service = CatalogService(self._catalogue, self._encoder, self._settings.default_timeout_s)
+        catalog_service = CatalogService(self._catalogue, self._encoder, default_timeout_s)
         add_CatalogServiceServicer_to_server(catalog_service, boundary)
-        add_UserServiceServicer_to_server(UserService(self._user_records, self._encoder), boundary)
+        add_UserServiceServicer_to_server(UserService(self._user_records, self._encoder, self._user_ids), boundary)
         admin_service = AdminService(
             self._catalogue,
             self._users,
@@ -254,6 +282,12 @@ def _tracing(settings: Settings) -> "Tracing | None":
 
 def _call_limits(settings: Settings) -> CallLimits:
     return CallLimits(settings.max_calls, settings.max_streams, settings.default_timeout_s)
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+        return None
+    return Certificates(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 def _history_rules(settings: Settings) -> HistoryRules:
@@ -283,7 +317,7 @@ def _prior_weights(settings: Settings) -> PriorWeights:
 
 async def serve(settings: Settings, encoder: Encoder) -> None:
     """Serve until SIGTERM or SIGINT; say on standard output where, once calls are taken. A second signal ends it at
-    once."""
+    once, and SIGHUP reads keys and certificates again."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -294,8 +328,10 @@ async def serve(settings: Settings, encoder: Encoder) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    app = App(settings, encoder)
+    loop.add_signal_handler(signal.SIGHUP, app.reload)
     gc.disable()  # what a start makes is there to stay
-    async with App(settings, encoder) as app:
+    async with app:
         _collect_garbage_seldom()
         print(f"recwire is serving on {app.address}", flush=True)
         await stop.wait()

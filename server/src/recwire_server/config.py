@@ -1,5 +1,6 @@
 """The settings of a server: flags, then RECWIRE_* environment variables, then a TOML file, then defaults."""
 
+import ipaddress
 import json
 import os
 from collections.abc import Mapping
@@ -7,9 +8,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -19,6 +20,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SettingsErrorInFile
 
+from recwire_server.access.standard import HealthAccess, ReflectionAccess
 from recwire_server.encoder.device import Device, DeviceChoice
 from recwire_server.encoder.embedding import MAX_BATCH_SIZE, MAX_BATCH_TOKENS
 from recwire_server.event import MAX_EVENT_WEIGHT, EventType
@@ -81,6 +83,15 @@ def _checked_url(value: str | None) -> str | None:
     return value
 
 
+def _is_loopback(address: str) -> bool:
+    """Return whether only this machine reaches HOST:PORT; of a name other than localhost, nobody knows."""
+    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _checked_weights(value: object) -> dict[str, float]:
     """Return weights by the lower-case names of types of events, of a table or of JSON."""
     table = json.loads(value) if isinstance(value, str) else value
@@ -95,6 +106,13 @@ def _checked_weights(value: object) -> dict[str, float]:
     return {name: float(weight) for name, weight in table.items()}
 
 
+def _checked_key_file(value: Path | None, info: ValidationInfo) -> Path | None:
+    data_dir = info.data.get("data_dir")
+    if value and data_dir and value.resolve().is_relative_to(data_dir.resolve()):
+        raise ValueError(f"lies in data_dir, {data_dir}, whose copies it would travel with: move it elsewhere")
+    return value
+
+
 class Settings(BaseSettings):
     """What an operator decides. Each description is the help of the flag, with the unit and why that default."""
 
@@ -105,8 +123,41 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("recwire-data"), description="Directory of everything durable; made if missing.")
     listen: Annotated[str, AfterValidator(_checked_address)] = Field(
         "127.0.0.1:50051",
-        description="HOST:PORT to listen on; port 0 picks a free one. The default stays on this machine: there is no "
-        "access control yet.",
+        description="HOST:PORT to listen on; port 0 picks a free one. The default stays on this machine; an address "
+        "that others reach needs tls_certificate_file, tls_key_file and keys_file, or insecure.",
+    )
+    keys_file: Path | None = Field(
+        None,
+        description="File of API keys, which `recwire-server keys` writes; read again within a second of a change. "
+        "Without it every caller may do everything.",
+    )
+    tls_certificate_file: Path | None = Field(
+        None,
+        description="Certificate of the server with its chain, PEM; read again once it has changed. Without it there "
+        "is no TLS.",
+    )
+    tls_key_file: Path | None = Field(None, description="Private key of that certificate, PEM, not encrypted.")
+    tls_client_ca_file: Path | None = Field(
+        None,
+        description="Certificates, PEM, of which one must have signed each client's own. Without it clients need none.",
+    )
+    insecure: bool = Field(
+        False, description="Listen beyond this machine also without TLS or keys: on a network without strangers."
+    )
+    health_access: HealthAccess = Field(
+        HealthAccess.OPEN,
+        description="Who may ask for health: everybody, because load balancers have no key, or who has any valid key.",
+    )
+    reflection: ReflectionAccess = Field(
+        ReflectionAccess.KEY,
+        description="Who may ask which rpcs there are: nobody (off), everybody (open), or who has any valid key; "
+        "without keys_file key is as open. The default tells strangers nothing, and serves grpcurl.",
+    )
+    user_id_key_file: Annotated[Path | None, AfterValidator(_checked_key_file)] = Field(
+        None,
+        description="File with a key, 32 random bytes or more, outside the data directory: users are kept under "
+        "pseudonyms that are made with it, so that what is on disk names nobody. Without it: under their ids, which "
+        "needs no key to look after.",
     )
     model: Path | None = Field(
         None,
@@ -314,6 +365,26 @@ class Settings(BaseSettings):
         "default shows what is usual, and costs calls that are not traced next to nothing.",
     )
 
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        """Refuse what cannot be, or would be open to strangers by mistake."""
+        certificate, key, authority = map(_name, ("tls_certificate_file", "tls_key_file", "tls_client_ca_file"))
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            there, missing = (key, certificate) if self.tls_certificate_file is None else (certificate, key)
+            raise ValueError(f"{there} is set without {missing}; set both for TLS, or neither")
+        if self.tls_client_ca_file is not None and self.tls_certificate_file is None:
+            raise ValueError(
+                f"{authority} is set without {certificate}; clients show certificates over TLS only: set both"
+            )
+        is_closed = self.tls_certificate_file is not None and self.keys_file is not None
+        if not (is_closed or self.insecure or _is_loopback(self.listen)):
+            raise ValueError(
+                f"{_name('listen')} is {self.listen!r}, which others may reach, and anybody could read and write:"
+                f" set {certificate}, {key} and {_name('keys_file')}; or listen on 127.0.0.1;"
+                f" or set {_name('insecure')} where the network has no strangers"
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -379,10 +450,12 @@ def settings_for(device: Device, settings: Settings) -> Settings:
 def _told(fault: ErrorDetails, config_file: Path | None) -> str:
     if fault["type"] == "extra_forbidden":  # only a file can name what is none: the others are asked by name
         return f"unknown setting {fault['loc'][0]!r} in {config_file}"
-    return f"{_name(fault['loc'])} is {fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:  # settings that do not go together: the message names them
+        return message
+    return f"{_name(str(fault['loc'][0]))} is {fault['input']!r}: {message}"
 
 
-def _name(location: tuple[int | str, ...]) -> str:
+def _name(field: str) -> str:
     """Return a setting's name in all its spellings."""
-    field = str(location[0]) if location else "the settings"
     return f"{field} (--{field.replace('_', '-')}, RECWIRE_{field.upper()})"

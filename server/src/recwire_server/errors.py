@@ -3,7 +3,10 @@
     RecwireServerError
     |- InvalidRequestError   a field breaks its bound: every one of them is named
     |- NotFoundError         an item or a user asked for by id is unknown
+    |- UnknownUserError      likewise, before it is told by which id
     |- PreconditionError     the request does not fit this server's state or model
+    |- UnauthenticatedError  no API key, or none that is valid
+    |- ForbiddenError        the key may not do this
     |- ExhaustedError        more than the server takes at a time: try again later
     |- LateError             the deadline has passed
     |- UnavailableError      starting, draining, or the store cannot write: try again later
@@ -49,6 +52,12 @@ class NotFoundError(RecwireServerError):
         self.resource_name = resource_name
 
 
+class UnknownUserError(RecwireServerError):
+    """A user has no events. Only the service can name the user: what is kept may be a pseudonym."""
+
+    reason = "USER_NOT_FOUND"
+
+
 class PreconditionError(RecwireServerError):
     """The request does not fit this server's state or model: `reason` says which, `subject` names the field."""
 
@@ -56,6 +65,23 @@ class PreconditionError(RecwireServerError):
         super().__init__(description)
         self.reason = reason
         self.subject = subject
+
+
+class UnauthenticatedError(RecwireServerError):
+    """Who calls is not known: `reason` says whether there is no key, or none that is valid."""
+
+    def __init__(self, reason: str, description: str) -> None:
+        super().__init__(description)
+        self.reason = reason
+
+
+class ForbiddenError(RecwireServerError):
+    """Who calls is known, and may not: `reason` says why, `field` which id is at fault; empty: it is the rpc."""
+
+    def __init__(self, reason: str, description: str, field: str = "") -> None:
+        super().__init__(description)
+        self.reason = reason
+        self.field = field
 
 
 class ExhaustedError(RecwireServerError):

@@ -9,12 +9,14 @@ from math import inf
 from recwire_server.errors import ExhaustedError, LateError
 from recwire_server.queue_limit import QueueLimit
 
-# After a search that took longer than this, the loop has a share of that time to take in, and refuse, the calls that
-# came meanwhile: else each would be seen only when it is its turn, when it is too late. Shorter ones leave it free
-# often enough, and a refusal costs about as much as they do.
+# After a search that took longer than this, the loop takes in, and refuses, the calls that came meanwhile: else each
+# would be seen only when it is its turn, when it is too late. Shorter ones leave it free often enough, and a refusal
+# costs about as much as they do.
 LONG_S = 0.002
-INTAKE_SHARE = 0.1
-MAX_INTAKE_S = 0.02
+# The intake ends when no call has come for so long; a call takes gRPC about .2 ms, and timers count in milliseconds.
+SETTLE_S = 0.001
+# It takes no larger share of the time than this, however many come.
+MAX_INTAKE_SHARE = 0.5
 # What a search that was slower than the estimate weighs in it, and a faster one.
 NEW_WEIGHT = 0.2
 MIN_RETRY_DELAY_S = 0.05
@@ -31,7 +33,9 @@ class SearchTurns:
         self._limit = limit
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._waits_since_s = 0.0  # since when somebody has waited without a break
-        self._next_s = 0.0  # a time.monotonic() before which no search begins
+        # Two times of time.monotonic(): before the first no search begins; the first is never moved past the second.
+        self._next_s = 0.0
+        self._last_next_s = 0.0
         self._is_handing_over = False
         self._search_s = 0.0  # what one takes, by estimate
 
@@ -57,6 +61,8 @@ class SearchTurns:
         now_s = time.monotonic()
         if not self._waiting and now_s >= self._next_s:
             return now_s
+        if now_s < self._next_s:
+            self._next_s = min(max(self._next_s, now_s + SETTLE_S), self._last_next_s)
         self._admit(now_s, deadline_s)
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
@@ -76,14 +82,15 @@ class SearchTurns:
         now_s = time.monotonic()
         taken_s = now_s - begin_s
         self._search_s += NEW_WEIGHT * (taken_s - self._search_s)
-        self._next_s = now_s + min(INTAKE_SHARE * taken_s, MAX_INTAKE_S) if taken_s > LONG_S else 0.0
+        if taken_s > LONG_S:
+            self._next_s, self._last_next_s = now_s + SETTLE_S, now_s + MAX_INTAKE_SHARE * self._search_s
 
     def _admit(self, now_s: float, deadline_s: float) -> None:
         if not self._waiting:
             self._waits_since_s = now_s
         if deadline_s == inf:
             return
-        wait_s = len(self._waiting) * (1 + INTAKE_SHARE) * self._search_s + max(0.0, self._next_s - now_s)
+        wait_s = len(self._waiting) * self._search_s + max(0.0, self._next_s - now_s)
         limit_s = self._limit.wait_s(now_s - self._waits_since_s)
         if now_s + wait_s + self._search_s > deadline_s:
             told = f"a search takes {self._search_s:.3f} s; the deadline is in {deadline_s - now_s:.3f} s"

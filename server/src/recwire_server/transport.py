@@ -11,9 +11,13 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
 from recwire.v1 import admin_service_pb2, catalog_service_pb2, recommender_service_pb2, user_service_pb2
+from recwire_server.access.authorization import Authorization
+from recwire_server.access.certificate import Certificates
+from recwire_server.access.standard import HealthAccess, ReflectionAccess
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.boundary import Boundary, CallLimits
 from recwire_server.service.health_service import HealthService
+from recwire_server.service.key_guard import KeyGuard
 from recwire_server.service.status import ErrorTeller
 from recwire_server.telemetry.call import Calls, ObservedServer
 
@@ -55,7 +59,7 @@ class ConnectionRules:
 class Transport:
     """A gRPC server on one address; its health is NOT_SERVING from the first moment until `serve`, and from `stop` on.
 
-    address: HOST:PORT; port 0 picks a free one. Belongs to the event loop.
+    address: HOST:PORT; port 0 picks a free one. certificates: None listens without TLS. Belongs to the event loop.
     """
 
     def __init__(
@@ -64,9 +68,14 @@ class Transport:
         lifecycle: Lifecycle,
         limits: CallLimits,
         connections: ConnectionRules,
+        authorization: Authorization,
         calls: Calls,
         teller: ErrorTeller,
         register: Register,
+        *,
+        certificates: Certificates | None = None,
+        health_access: HealthAccess = HealthAccess.OPEN,
+        reflection_access: ReflectionAccess = ReflectionAccess.KEY,
     ) -> None:
         self._address = address
         self._limits = limits
@@ -75,18 +84,30 @@ class Transport:
         self._calls = calls
         self._teller = teller
         self._register = register
+        self._authorization = authorization
+        self._certificates = certificates
+        self._health_access = health_access
+        self._reflection_access = reflection_access
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> str:
-        """Take connections, not yet calls; return HOST:PORT as bound. Raises OSError if the address cannot be bound."""
+        """Take connections, not yet calls; return HOST:PORT as bound.
+
+        Raises OSError if the address cannot be bound, CertificateError if the certificates cannot be used.
+        """
         server = grpc.aio.server(options=_options(self._connections))
-        self._register(Boundary(server, self._lifecycle, self._limits, self._calls, self._teller))
-        observed = ObservedServer(server, self._calls)
-        health_pb2_grpc.add_HealthServicer_to_server(HealthService(("", *SERVICES), self._lifecycle), observed)
-        _add_reflection(observed)
+        self._register(Boundary(server, self._lifecycle, self._limits, self._authorization, self._calls, self._teller))
+        health_service = HealthService(("", *SERVICES), self._lifecycle)
+        health_guard = self._guard(server, asks_for_key=self._health_access is HealthAccess.KEY)
+        health_pb2_grpc.add_HealthServicer_to_server(health_service, health_guard)
+        if self._reflection_access is not ReflectionAccess.OFF:
+            _add_reflection(self._guard(server, asks_for_key=self._reflection_access is ReflectionAccess.KEY))
         host = self._address.rpartition(":")[0]
         try:
-            port = server.add_insecure_port(self._address)
+            if self._certificates is None:
+                port = server.add_insecure_port(self._address)
+            else:
+                port = server.add_secure_port(self._address, self._certificates.credentials())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address}: {error}; is another server there?") from error
         await server.start()
@@ -110,6 +131,10 @@ class Transport:
                 await self._lifecycle.no_calls()
         await server.stop(None)
 
+    def _guard(self, server: grpc.aio.Server, *, asks_for_key: bool) -> KeyGuard:
+        authorization = self._authorization if asks_for_key else Authorization(None)
+        return KeyGuard(ObservedServer(server, self._calls), authorization, self._teller)
+
 
 def _options(connections: ConnectionRules) -> list[tuple[str, int]]:
     """Return the options of the gRPC server."""
@@ -129,7 +154,7 @@ def _options(connections: ConnectionRules) -> list[tuple[str, int]]:
     return options
 
 
-def _add_reflection(server: ObservedServer) -> None:
+def _add_reflection(server: KeyGuard) -> None:
     """Serve reflection as v1 and as v1alpha, which older tools ask for; the two differ in nothing but the name."""
     _describe_reflection_v1()
     names = (*SERVICES, health.SERVICE_NAME, REFLECTION_V1, reflection.SERVICE_NAME)

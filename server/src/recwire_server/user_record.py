@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recwire_server.catalogue import Catalogue
-from recwire_server.errors import NotFoundError
+from recwire_server.errors import UnknownUserError
 from recwire_server.event import Event
 from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.served import ServedHistory
@@ -45,10 +45,10 @@ class UserRecords:
         self._turns = turns
 
     async def summary(self, user_id: str) -> UserSummary:
-        """Return a user's state; raises NotFoundError for a user without events."""
+        """Return a user's state; raises UnknownUserError for a user without events."""
         state = await self._users.state(user_id)
         if not state.event_count:
-            raise _unknown_user(user_id)
+            raise UnknownUserError
         return UserSummary(
             revision=state.revision,
             event_count=state.event_count,
@@ -59,47 +59,43 @@ class UserRecords:
     async def newest_events(self, user_id: str, before_revision: int, count: int) -> list[StoredEvent]:
         """Return at most `count` of a user's events with revisions below one, the last recorded first.
 
-        Raises NotFoundError for a user without events.
+        Raises UnknownUserError for a user without events.
         """
         events = await self._users.newest_events(user_id, before_revision, count)
         if not events and not (await self._users.state(user_id)).event_count:
-            raise _unknown_user(user_id)
+            raise UnknownUserError
         return [self._stored_event(event) for event in events]
 
     async def all_events(self, user_id: str) -> list[StoredEvent]:
         """Return a user's events, in the order in which they happened.
 
-        Raises NotFoundError for a user without events.
+        Raises UnknownUserError for a user without events.
         """
         stored = await self._users.stored(user_id)
         if not stored.events:
-            raise _unknown_user(user_id)
+            raise UnknownUserError
         return [self._stored_event(event) for event in stored.events]
 
     async def forget(self, user_id: str, event_ids: Sequence[str]) -> Forgotten:
         """Take events back, as though they had not happened; unknown ids are passed over.
 
-        Raises NotFoundError for a user without events.
+        Raises UnknownUserError for a user without events.
         """
         async with self._turns.held(user_id):
             forgotten = await self._users.forget(user_id, event_ids)
         if not forgotten.revision:
-            raise _unknown_user(user_id)
+            raise UnknownUserError
         return forgotten
 
     async def delete(self, user_id: str) -> int:
-        """Erase a user; return how many events went. Raises NotFoundError for a user without events."""
+        """Erase a user; return how many events went. Raises UnknownUserError for a user without events."""
         async with self._turns.held(user_id):
             erased = await self._users.delete(user_id)
             self._served.remove(user_id)
         if not erased:
-            raise _unknown_user(user_id)
+            raise UnknownUserError
         return len(erased)
 
     def _stored_event(self, event: Event) -> StoredEvent:
         is_pending = event.item_id is not None and not self._catalogue.generation.has_vector(event.item_id)
         return StoredEvent(event, self._users.rules.weight(event), is_pending)
-
-
-def _unknown_user(user_id: str) -> NotFoundError:
-    return NotFoundError("user", user_id, f"user {user_id!r} has no events")

@@ -34,6 +34,8 @@ class RecommenderServiceStub(object):
     the disk cannot be written to or read (reason STORE_WRITE_FAILED, STORE_READ_FAILED); DATA_LOSS for what is damaged;
     RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
     DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
+    UNAUTHENTICATED without a valid API key where the server asks for keys (KEY_MISSING, KEY_INVALID), PERMISSION_DENIED for
+    what the key may not do (ROLE_TOO_LOW, ID_OUTSIDE_PREFIX), both before anything else is looked at;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB
     (RESOURCE_EXHAUSTED beyond).
     """
@@ -79,6 +81,8 @@ class RecommenderServiceServicer(object):
     the disk cannot be written to or read (reason STORE_WRITE_FAILED, STORE_READ_FAILED); DATA_LOSS for what is damaged;
     RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
     DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
+    UNAUTHENTICATED without a valid API key where the server asks for keys (KEY_MISSING, KEY_INVALID), PERMISSION_DENIED for
+    what the key may not do (ROLE_TOO_LOW, ID_OUTSIDE_PREFIX), both before anything else is looked at;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB
     (RESOURCE_EXHAUSTED beyond).
     """
@@ -170,6 +174,8 @@ class RecommenderService(object):
     the disk cannot be written to or read (reason STORE_WRITE_FAILED, STORE_READ_FAILED); DATA_LOSS for what is damaged;
     RESOURCE_EXHAUSTED with RetryInfo when too many texts wait for the encoder, or more than it can do before the deadline;
     DEADLINE_EXCEEDED when it passes while a text waits, which is then not embedded, and nothing recorded;
+    UNAUTHENTICATED without a valid API key where the server asks for keys (KEY_MISSING, KEY_INVALID), PERMISSION_DENIED for
+    what the key may not do (ROLE_TOO_LOW, ID_OUTSIDE_PREFIX), both before anything else is looked at;
     UNIMPLEMENTED for what is not served yet; INTERNAL with an incident id. A request is at most 4 MiB
     (RESOURCE_EXHAUSTED beyond).
     """

@@ -1,7 +1,8 @@
 """The manifest of a backup: `backup.json`, written last, one JSON object.
 
 {"format": 1, "time": "2026-03-01T12:00:00+00:00", "server_version": "0.1.0",
- "meta": {"model_name": ..., "model_version": ..., "dim": ..., "schema_version": ..., "catalog_revision": ...},
+ "meta": {"model_name": ..., "model_version": ..., "dim": ..., "schema_version": ..., "catalog_revision": ...,
+          "user_id_key": ..., where user ids are pseudonyms},
  "content": {"item_count": 9742, "user_count": 610, "event_count": 100836, "event_revision": 100836,
              "generation": 3},
  "has_index": true,

@@ -1,11 +1,12 @@
 """The command line: `recwire-server`.
 
-One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`.
+One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`, `keys`. `access`
+has the options of those that call a server.
 """
 
 import typer
 
-from recwire_server.cli import imports, model
+from recwire_server.cli import imports, keys, model
 from recwire_server.cli.backup import backup
 from recwire_server.cli.check import check
 from recwire_server.cli.demo import demo
@@ -28,3 +29,4 @@ app.command()(backup)
 app.command()(restore)
 app.add_typer(model.app, name="model")
 app.add_typer(imports.app, name="import")
+app.add_typer(keys.app, name="keys")

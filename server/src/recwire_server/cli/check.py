@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recwire import Client, RecwireError, UnavailableError
 from recwire_server.backup import BackupError
 from recwire_server.check import CheckedDirectory
 from recwire_server.check.directory import check_directory
+from recwire_server.cli.access import Access, with_access
 from recwire_server.cli.leave import leave
 from recwire_server.cli.progress import StepProgress
 from recwire_server.store import DataDirectoryError
@@ -21,7 +21,9 @@ SHOWN_PROBLEMS = 20
 ANSWER_TIMEOUT_S = 60.0  # of a hundred users, who may have long histories
 
 
+@with_access
 def check(
+    access: Access,
     data_dir: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +54,7 @@ def check(
     if (data_dir is None) == (to is None):
         leave("give exactly one of --data-dir DIR (no server runs on it) and --to HOST:PORT (a running server)", 2)
     if to is not None:
-        _check_live(to)
+        _check_live(to, access)
     elif data_dir is not None:
         _check_stopped(data_dir)
 
@@ -88,18 +90,13 @@ def _table(checked: CheckedDirectory) -> Table:
     return table
 
 
-def _check_live(address: str) -> None:
+def _check_live(address: str, access: Access) -> None:
     checked_count, differing = 0, list[str]()
-    try:
-        with Client(address) as client, StepProgress() as progress:
-            progress.begin("users, replayed")
-            for answer in client.check_users(timeout_s=ANSWER_TIMEOUT_S):
-                checked_count = answer.checked_count
-                differing += answer.differing_user_ids
-    except UnavailableError as error:
-        leave(f"nothing takes calls at {address}: is a server running there? ({error})")
-    except RecwireError as error:
-        leave(str(error))
+    with access.client(address) as client, StepProgress() as progress:
+        progress.begin("users, replayed")
+        for answer in client.check_users(timeout_s=ANSWER_TIMEOUT_S):
+            checked_count = answer.checked_count
+            differing += answer.differing_user_ids
     _say([f"user {user_id!r}: the live state is not what the stored events make" for user_id in differing])
     outcome = f"{len(differing):,} differ from" if differing else "each is, to the last bit,"
     typer.echo(f"{checked_count:,} users checked: {outcome} what the stored events make")

@@ -3,7 +3,6 @@
 import sys
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -13,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recwire import Client, Item, NotFoundError, RecwireError, SeenPolicy, Strategy, UnavailableError
+from recwire import Client, Item, NotFoundError, SeenPolicy, Strategy
 from recwire.v1.event_pb2 import EventType
 from recwire.v1.recommendation_pb2 import Recommendation
 from recwire.v1.user_service_pb2 import StoredEvent
+from recwire_server.cli.access import Access, with_access
 from recwire_server.cli.leave import leave
 
 MAX_RANK = 1_000  # the contract's greatest limit
@@ -49,9 +49,11 @@ STRATEGIES = {
 }
 
 
+@with_access
 def explain(
     user_id: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
     item_id: Annotated[str, typer.Argument(metavar="ITEM", help="The item's id.", show_default=False)],
+    access: Access,
     to: Annotated[str, typer.Option("--to", metavar="HOST:PORT", help="The server.")] = "127.0.0.1:50051",
     ignored: Annotated[
         list[str],
@@ -76,7 +78,7 @@ def explain(
     no event of the user, or the server went away, 2 usage.
     """
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-    with _one_line_errors(to), Client(to) as client:
+    with access.client(to) as client:
         item = _item(client, item_id)
         now = _ask(client, user_id, item, ())
         events = _events(client, user_id, {*ignored, *(share.event_id for share in now.shares)} - {""})
@@ -252,13 +254,3 @@ def _words(share: _Share, stored: StoredEvent | None, titles: dict[str, str]) ->
             subject = "a vector of the caller's"
     when = event.event_time.ToDatetime(UTC)
     return Text(f"{DID[event.type]} {subject}"), f"{when:%Y-%m-%d %H:%M}", f"{stored.effective_weight:+g}"
-
-
-@contextmanager
-def _one_line_errors(address: str) -> Iterator[None]:
-    try:
-        yield
-    except UnavailableError as error:
-        leave(f"nothing takes calls at {address}: name a running server with --to HOST:PORT ({error})")
-    except RecwireError as error:
-        leave(str(error))

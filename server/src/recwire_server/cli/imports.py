@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
 
-import grpc
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from recwire.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
+from recwire.channel import Stubs
+from recwire_server.cli.access import Access, with_access
 from recwire_server.importing import ImportingError, ServerError, StoppedError, UsageError
 from recwire_server.importing.call import CONNECT_TIMEOUT_S, connected
 from recwire_server.importing.column import ColumnMap
@@ -57,8 +56,10 @@ RetryFor = Annotated[
 
 
 @app.command()
+@with_access
 def items(
     file: File,
+    access: Access,
     to: To = "127.0.0.1:50051",
     file_format: FileFormat = None,
     mapped: Map = [],  # noqa: B006 (typer makes a new list)
@@ -92,19 +93,20 @@ def items(
     went away, 2 the command or the file's columns do not fit.
     """
 
-    async def send(channel: grpc.aio.Channel, lines: Iterable[ItemLine], report: Report) -> None:
-        stub = CatalogServiceStub(channel)
-        await import_items(stub.ImportItems, lines, report, retry_for)
+    async def send(stubs: Stubs, lines: Iterable[ItemLine], report: Report) -> None:
+        await import_items(stubs.catalog.ImportItems, lines, report, retry_for)
         if report.duplicates:
             report.notes.append("duplicates replaced an earlier line with the same id: the last one wins")
 
-    job = _Job("items", file, file_format, to, strict, errors_to, retry_for)
+    job = _Job("items", file, file_format, to, access, strict, errors_to, retry_for)
     _run(job, lambda: ItemReader(mapped, numbers, labels, ignored), send)
 
 
 @app.command()
+@with_access
 def events(
     file: File,
+    access: Access,
     to: To = "127.0.0.1:50051",
     file_format: FileFormat = None,
     mapped: Map = [],  # noqa: B006
@@ -139,11 +141,10 @@ def events(
     went away, 2 the command or the file's columns do not fit.
     """
 
-    async def send(channel: grpc.aio.Channel, lines: Iterable[EventLine], report: Report) -> None:
-        stub = RecommenderServiceStub(channel)
-        await EventImport(stub.UpdateUser, report, retry_for).run(lines)
+    async def send(stubs: Stubs, lines: Iterable[EventLine], report: Report) -> None:
+        await EventImport(stubs.recommender.UpdateUser, report, retry_for).run(lines)
 
-    job = _Job("events", file, file_format, to, strict, errors_to, retry_for)
+    job = _Job("events", file, file_format, to, access, strict, errors_to, retry_for)
     _run(job, lambda: EventReader(mapped, RatingScale.parse(rating_scale)), send)
 
 
@@ -153,6 +154,7 @@ class _Job:
     file: Path
     file_format: Format | None
     to: str
+    access: Access
     strict: bool
     errors_to: Path | None
     retry_for: float
@@ -171,21 +173,22 @@ class _Reader(Protocol[Line_co]):
 def _run(
     job: _Job,
     make_reader: Callable[[], _Reader[Line]],
-    send: Callable[[grpc.aio.Channel, Iterable[Line], Report], Awaitable[None]],
+    send: Callable[[Stubs, Iterable[Line], Report], Awaitable[None]],
 ) -> None:
     """Import, and exit with the status that the commands promise."""
     console = Console(stderr=True)
     try:
         raise typer.Exit(asyncio.run(_import(job, make_reader(), send, console)))
     except ImportingError as error:
-        _say(console, f"error: {error}")
+        hint = job.access.hint(error.code) if isinstance(error, ServerError) else ""
+        _say(console, f"error: {error}{hint}")
         raise typer.Exit(2 if isinstance(error, UsageError) else 1) from error
 
 
 async def _import(
     job: _Job,
     reader: _Reader[Line],
-    send: Callable[[grpc.aio.Channel, Iterable[Line], Report], Awaitable[None]],
+    send: Callable[[Stubs, Iterable[Line], Report], Awaitable[None]],
     console: Console,
 ) -> int:
     """Return the exit status, having printed the summary; raises ImportingError to say more."""
@@ -194,13 +197,14 @@ async def _import(
         if source.columns is not None:
             reader.check(source.columns)
         log = stack.enter_context(_log(job.errors_to)) if job.errors_to else None
-        channel = await connected(job.to, min(job.retry_for, CONNECT_TIMEOUT_S))
+        connection = job.access.connection(job.to)
+        channel = await connected(connection, min(job.retry_for, CONNECT_TIMEOUT_S))
         stack.push_async_callback(channel.close, None)
         report = Report(job.file, lambda message: _say(console, message), log, job.strict)
         bar = stack.enter_context(_progress(job.noun, report, console))
         failure = None
         try:
-            await send(channel, report.accepted(_moving(bar, source), reader.read), report)
+            await send(connection.stubs(channel), report.accepted(_moving(bar, source), reader.read), report)
         except (ServerError, StoppedError) as error:
             failure = error
         bar.stop()

@@ -13,6 +13,8 @@ import typer
 from threadpoolctl import threadpool_limits
 
 from recwire_server import app
+from recwire_server.access import AccessError
+from recwire_server.access.standard import HealthAccess, ReflectionAccess
 from recwire_server.cli.progress import StepProgress
 from recwire_server.config import (
     LogFormat,
@@ -32,6 +34,7 @@ from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
 from recwire_server.store import StoreError
 from recwire_server.telemetry.log import start_logging
+from recwire_server.user_id import UserIdKeyError
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +51,14 @@ def _flag(field: str) -> Any:
 def serve(
     data_dir: Annotated[Path | None, _flag("data_dir")] = None,
     listen: Annotated[str | None, _flag("listen")] = None,
+    keys_file: Annotated[Path | None, _flag("keys_file")] = None,
+    tls_certificate_file: Annotated[Path | None, _flag("tls_certificate_file")] = None,
+    tls_key_file: Annotated[Path | None, _flag("tls_key_file")] = None,
+    tls_client_ca_file: Annotated[Path | None, _flag("tls_client_ca_file")] = None,
+    insecure: Annotated[bool | None, _flag("insecure")] = None,
+    health_access: Annotated[HealthAccess | None, _flag("health_access")] = None,
+    reflection: Annotated[ReflectionAccess | None, _flag("reflection")] = None,
+    user_id_key_file: Annotated[Path | None, _flag("user_id_key_file")] = None,
     model: Annotated[Path | None, _flag("model")] = None,
     device: Annotated[DeviceChoice | None, _flag("device")] = None,
     precision: Annotated[Precision | None, _flag("precision")] = None,
@@ -104,7 +115,7 @@ def serve(
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    except (EncoderError, ModelExportError, StoreError, OSError) as error:
+    except (AccessError, EncoderError, ModelExportError, StoreError, UserIdKeyError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 

@@ -8,6 +8,8 @@ Errors: `ImportingError` is the root. `UsageError` is the caller's to mend befor
 `LineError` a line's, `ServerError` the server's or the network's; `StoppedError` ends a strict import.
 """
 
+import grpc
+
 
 class ImportingError(Exception):
     """The root of what an import raises."""
@@ -26,4 +28,11 @@ class StoppedError(ImportingError):
 
 
 class ServerError(ImportingError):
-    """The server cannot be reached, went away for longer than the patience, or refuses every call."""
+    """The server cannot be reached, went away for longer than the patience, or refuses every call.
+
+    code: the status of the call that failed; None: there was none.
+    """
+
+    def __init__(self, message: str, code: grpc.StatusCode | None = None) -> None:
+        super().__init__(message)
+        self.code = code

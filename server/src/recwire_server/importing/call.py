@@ -11,6 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from recwire.channel import Connection
 from recwire_server.importing import ServerError
 
 Request = TypeVar("Request", contravariant=True)
@@ -28,8 +29,6 @@ PASSING = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-# gRPC's own default is two minutes.
-CHANNEL_OPTIONS = [("grpc.max_reconnect_backoff_ms", int(LONGEST_WAIT_S * 1000))]
 
 
 class Method(Protocol[Request, Response]):
@@ -88,7 +87,7 @@ class Backoff:
     async def after(self, refusal: Refusal) -> None:
         """Return when it is time to try again; raises ServerError if that is pointless or patience is out."""
         if refusal.code not in PASSING:
-            raise ServerError(f"the server refuses the import: {refusal.code.name}: {refusal.message}")
+            raise ServerError(f"the server refuses the import: {refusal.code.name}: {refusal.message}", refusal.code)
         now = time.monotonic()
         self._began = self._began or now
         wait_s = refusal.retry_delay_s or self._wait_s * random.uniform(0.5, 1)
@@ -117,15 +116,16 @@ async def call_patiently(method: Method[Request, Response], request: Request, pa
             await backoff.after(Refusal.of(error))
 
 
-async def connected(address: str, connect_timeout_s: float) -> grpc.aio.Channel:
+async def connected(connection: Connection, connect_timeout_s: float) -> grpc.aio.Channel:
     """Return a channel to the server, connected. Raises ServerError if nothing answers in time."""
-    channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    channel = connection.open_aio()
     try:
         await asyncio.wait_for(channel.channel_ready(), connect_timeout_s)
     except TimeoutError as error:
         await channel.close(None)
         raise ServerError(
-            f"nothing answers at {address}: start a server with"
-            f" `recwire-server serve --data-dir DIR --listen {address}`, or name another with --to HOST:PORT"
+            f"nothing answers at {connection.address}: start a server with `recwire-server serve --data-dir DIR"
+            f" --listen {connection.address}`, or name another with --to HOST:PORT",
+            grpc.StatusCode.UNAVAILABLE,
         ) from error
     return channel

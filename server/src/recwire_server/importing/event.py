@@ -140,13 +140,17 @@ class EventReader:
             event.type = _parse_type(kind, row.cells[kind])
 
     def _new_id(self, user_id: str, time_ns: int | None, event: Event) -> str:
-        """Return an id for what the event says, the same in every run over the same file."""
+        """Return an id for what the event says, the same in every run over the same file.
+
+        The user is not in it: ids are told apart by user anyway, and in a server that keeps users under pseudonyms the
+        rest of the row would let anybody try who it was.
+        """
         subject = event.WhichOneof("subject") or ""
         weight = event.weight if event.HasField("weight") else None
-        said = (user_id, subject, getattr(event, subject), event.type, weight, time_ns)
+        said = (subject, getattr(event, subject), event.type, weight, time_ns)
         digest = blake2b("".join(f"{len(str(part))}:{part}" for part in said).encode(), digest_size=16).digest()
-        # Half of the digest is enough to count by: two rows that share it by chance still get different ids.
-        key = int.from_bytes(digest[:8])
+        # 8 bytes are enough to count by: two rows that share them by chance still get different ids.
+        key = int.from_bytes(blake2b(digest + user_id.encode(), digest_size=8).digest())
         before = self._times_said[key]
         self._times_said[key] = before + 1
         return f"{digest.hex()}-{before + 1}" if before else digest.hex()

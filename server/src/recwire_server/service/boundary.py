@@ -1,18 +1,23 @@
-"""What stands around every rpc: is the server ready, has it room, does the request parse, what is told of an error."""
+"""What stands around every rpc: who calls, is the server ready, has it room, does the request parse, what is told of an
+error."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from recwire_server.access.authorization import Authorization
+from recwire_server.access.key import Key
+from recwire_server.access.role import REQUIRED_ROLES
 from recwire_server.admission import Slots
 from recwire_server.errors import InvalidRequestError, LateError, UnavailableError
 from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.malformed import malformed
+from recwire_server.service.named_id import check_ids
 from recwire_server.service.status import ErrorTeller
 from recwire_server.telemetry.call import Calls, ObservedServer
 
@@ -42,10 +47,17 @@ class Boundary:
     """
 
     def __init__(
-        self, server: grpc.aio.Server, lifecycle: Lifecycle, limits: CallLimits, observed: Calls, teller: ErrorTeller
+        self,
+        server: grpc.aio.Server,
+        lifecycle: Lifecycle,
+        limits: CallLimits,
+        authorization: Authorization,
+        observed: Calls,
+        teller: ErrorTeller,
     ) -> None:
         self._server = ObservedServer(server, observed)
         self._lifecycle = lifecycle
+        self._authorization = authorization
         self._default_timeout_s = limits.default_timeout_s
         self._calls = Slots("calls", limits.max_calls, "max_calls")
         self._streams = Slots("streams", limits.max_streams, "max_streams")
@@ -63,6 +75,7 @@ class Boundary:
         """Return the handler of an rpc with the boundary around it; requests reach it as bytes."""
         rpc = f"{service}/{name}"
         message_type: type[Message] = handler.request_deserializer.__self__
+        needed = REQUIRED_ROLES[rpc]  # checked first, by metadata alone: a stranger hears of nothing that is or is not
         calls: AbstractContextManager[None] = self._calls
         streams: AbstractContextManager[None] = self._streams
         if service == ALWAYS_TAKEN:
@@ -70,35 +83,38 @@ class Boundary:
 
         async def unary_unary(data: bytes, context: Context) -> Message:
             try:
+                caller = await self._authorization.caller(rpc, needed, context)
                 remaining_s = self._admit(context)
                 with calls:
-                    answer = handler.unary_unary(_parsed(data, message_type), context)
+                    answer = handler.unary_unary(_parsed(data, message_type, caller), context)
                     response: Message = await (self._in_time(answer) if remaining_s is None else answer)
                 return response
             except Exception as error:
-                await self._abort(rpc, error, context)
+                await self._teller.abort(rpc, error, context)
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
+                caller = await self._authorization.caller(rpc, needed, context)
                 self._admit(context)
                 with streams:
-                    async for response in handler.unary_stream(_parsed(data, message_type), context):
+                    async for response in handler.unary_stream(_parsed(data, message_type, caller), context):
                         yield response
             except Exception as error:
-                await self._abort(rpc, error, context)
+                await self._teller.abort(rpc, error, context)
 
         # A coroutine, where the others are generators: when the call is cancelled, what it has in work has ended when
         # it returns.
         async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> None:
             try:
+                caller = await self._authorization.caller(rpc, needed, context)
                 self._admit(context)
-                requests = Requests(stream, message_type)
+                requests = Requests(stream, message_type, caller, self._authorization)
                 with streams, self._lifecycle.told_of_drain(requests.end):
                     async with aclosing(handler.stream_stream(requests, context)) as responses:
                         async for response in responses:
                             await context.write(response)
             except Exception as error:
-                await self._abort(rpc, error, context)
+                await self._teller.abort(rpc, error, context)
 
         around = {"unary_unary": unary_unary, "unary_stream": unary_stream, "stream_stream": stream_stream}
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
@@ -126,21 +142,23 @@ class Boundary:
             told = f"no answer within {self._default_timeout_s:g} s, the limit of calls that set no deadline"
             raise LateError(f"{told} (default_timeout_s)") from error
 
-    async def _abort(self, rpc: str, error: Exception, context: Context) -> NoReturn:
-        """End the call with the error's status and its details."""
-        status = self._teller.told_of(error, rpc)
-        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
-        raise AssertionError("abort() raises")
-
 
 class Requests(AsyncIterator[Message]):
-    """The requests of a stream. For one that does not parse InvalidRequestError is raised; the next one comes after it,
-    if the rpc reads on. After `end` UnavailableError is raised, also for a request that is being waited for."""
+    """The requests of a stream. For one that does not parse InvalidRequestError is raised, for one that its caller may
+    not send (any more) ForbiddenError or UnauthenticatedError; the next one comes after it, if the rpc reads on. After
+    `end` UnavailableError is raised, also for a request that is being waited for."""
 
-    def __init__(self, stream: AsyncIterator[bytes], message_type: type[Message]) -> None:
+    def __init__(
+        self,
+        stream: AsyncIterator[bytes],
+        message_type: type[Message],
+        caller: Key | None,
+        authorization: Authorization,
+    ) -> None:
         self._stream = stream
         self._message_type = message_type
+        self._caller = caller
+        self._authorization = authorization
         self._reader: asyncio.Task[object] | None = None
         self._is_over = False
 
@@ -163,7 +181,8 @@ class Requests(AsyncIterator[Message]):
             raise _unavailable(Phase.DRAINING) from None
         finally:
             self._reader = None
-        return _parsed(data, self._message_type)
+        self._authorization.check_still_valid(self._caller)
+        return _parsed(data, self._message_type, self._caller)
 
 
 def _unavailable(phase: Phase) -> UnavailableError:
@@ -171,8 +190,11 @@ def _unavailable(phase: Phase) -> UnavailableError:
     return UnavailableError(phase.name, description, RETRY_DELAY_S)
 
 
-def _parsed(data: bytes, message_type: type[Message]) -> Message:
+def _parsed(data: bytes, message_type: type[Message], caller: Key | None) -> Message:
+    """Return the request, which names nothing that its caller may not name."""
     try:
-        return message_type.FromString(data)
+        request = message_type.FromString(data)
     except DecodeError as error:
         raise InvalidRequestError([malformed(data, message_type.DESCRIPTOR)]) from error
+    check_ids(request, caller)
+    return request

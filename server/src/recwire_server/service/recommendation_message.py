@@ -21,6 +21,7 @@ from recwire_server.service.event_message import event_from
 from recwire_server.service.field import FieldCheck
 from recwire_server.service.filter_message import boosts_from, filter_from
 from recwire_server.service.item_message import item_message
+from recwire_server.user_id import UserIds
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 1_000
@@ -36,7 +37,9 @@ class SeenPolicy(IntEnum):
     INCLUDE = 2
 
 
-def target_from(request: recommender_service_pb2.RecommendRequest, now_ns: int, check: FieldCheck) -> Target:
+def target_from(
+    request: recommender_service_pb2.RecommendRequest, now_ns: int, check: FieldCheck, user_ids: UserIds
+) -> Target:
     """Return what a request asks for; its violations go to check."""
     kind = request.WhichOneof("target")
     if request.min_revision < 0:
@@ -61,7 +64,7 @@ def target_from(request: recommender_service_pb2.RecommendRequest, now_ns: int, 
     if kind is None:
         check.add("target", "is not set; set one of user_id, session, item_id, text, vector")
         return UserTarget("")
-    return UserTarget(check.id("user_id", request.user_id), request.min_revision)
+    return UserTarget(user_ids.stored(check.id("user_id", request.user_id)), request.min_revision)
 
 
 def options_from(message: recommendation_pb2.RecommendOptions, field: str, check: FieldCheck) -> Options:

@@ -25,6 +25,7 @@ from recwire_server.service.recommendation_message import (
 )
 from recwire_server.service.status import ErrorTeller
 from recwire_server.service.stream import answer_in_order
+from recwire_server.user_id import UserIds
 
 MAX_TEXTS = 256
 MAX_EVENTS = 256
@@ -40,10 +41,16 @@ class RecommenderService(RecommenderServiceServicer):
     """Embed, EmbedStream, UpdateUser, UpdateUserStream, Recommend. default_timeout_s: of calls that set no deadline."""
 
     def __init__(
-        self, recommender: Recommender, encoder: Encoder, teller: ErrorTeller, default_timeout_s: float
+        self,
+        recommender: Recommender,
+        encoder: Encoder,
+        user_ids: UserIds,
+        teller: ErrorTeller,
+        default_timeout_s: float,
     ) -> None:
         self._recommender = recommender
         self._encoder = encoder
+        self._user_ids = user_ids
         self._teller = teller
         self._default_timeout_s = default_timeout_s
         self._model = model_message(encoder.model)
@@ -104,7 +111,7 @@ class RecommenderService(RecommenderServiceServicer):
     async def _update_user(self, request: pb.UpdateUserRequest, until_s: float) -> pb.UpdateUserResponse:
         check = FieldCheck(self._encoder.dim)
         now_ns = time.time_ns()
-        user_id = check.id("user_id", request.user_id)
+        user_id = self._user_ids.stored(check.id("user_id", request.user_id))
         check.count("events", request.events, 1, MAX_EVENTS)
         events = [event_from(event, f"events[{i}]", now_ns, check) for i, event in enumerate(request.events)]
         options: Options | None = None
@@ -125,7 +132,7 @@ class RecommenderService(RecommenderServiceServicer):
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> recommendation_pb2.RecommendResponse:
         check = FieldCheck(self._encoder.dim)
-        target = target_from(request, time.time_ns(), check)
+        target = target_from(request, time.time_ns(), check, self._user_ids)
         options = options_from(request.options, "options", check)
         if options.rotation_ns and not isinstance(target, UserTarget):
             check.add("options.rotation", "goes with user_id only: nobody else is remembered")

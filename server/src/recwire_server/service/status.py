@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -18,10 +19,12 @@ from recwire.v1.stream_pb2 import StreamError
 from recwire_server.encoder import DeadlineError, OverloadedError, StoppedError, TextError, TextTooLongError
 from recwire_server.errors import (
     ExhaustedError,
+    ForbiddenError,
     InvalidRequestError,
     LateError,
     NotFoundError,
     PreconditionError,
+    UnauthenticatedError,
     UnavailableError,
     Violation,
 )
@@ -34,6 +37,8 @@ from recwire_server.store import (
 )
 
 logger = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Message, Message]
 
 DOMAIN = "recwire"
 INTERNAL = "INTERNAL"  # the reason of our bugs, each of which is an incident
@@ -70,6 +75,11 @@ def status_of(error: Exception) -> Status | None:
             )
             failure = details_pb.PreconditionFailure(violations=[violation])
             return _status(grpc.StatusCode.FAILED_PRECONDITION, error.reason, str(error), failure)
+        case UnauthenticatedError():
+            return _status(grpc.StatusCode.UNAUTHENTICATED, error.reason, str(error))
+        case ForbiddenError():
+            details = [_bad_request([Violation(error.field, str(error))])] if error.field else []
+            return _status(grpc.StatusCode.PERMISSION_DENIED, error.reason, str(error), *details)
         case NotImplementedError():  # of the generated servicers
             message = "this version does not serve this rpc yet"
             return _status(grpc.StatusCode.UNIMPLEMENTED, "NOT_SERVED_YET", message)
@@ -114,6 +124,13 @@ class ErrorTeller:
             status = _status(grpc.StatusCode.INTERNAL, INTERNAL, message)
         self.reason_counts[_reason(status)] += 1
         return status
+
+    async def abort(self, rpc: str, error: Exception, context: Context) -> NoReturn:
+        """End a call with the error's status and its details."""
+        status = self.told_of(error, rpc)
+        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+        raise AssertionError("abort() raises")
 
     def stream_error(self, error: Exception, rpc: str) -> StreamError:
         """Return what a caller is told of an error of one message of a stream: the same as `told_of`."""

@@ -11,6 +11,7 @@ from recwire_server.store import DataDirectoryError
 from recwire_server.store.schema import SCHEMA_VERSION, TABLES, UPGRADES
 
 DATABASE_FILE = "recwire.sqlite3"
+USER_ID_KEY = "user_id_key"  # a row of the table `meta`
 BACKUP_FILE = "backup.json"  # a folder that has it is a backup: what is in it must stay as it is
 
 
@@ -46,11 +47,12 @@ def refuse_backup(data_dir: Path) -> None:
         )
 
 
-def open_database(data_dir: Path, model: StoredModel) -> sqlite3.Connection:
+def open_database(data_dir: Path, model: StoredModel, user_id_key: str | None = None) -> sqlite3.Connection:
     """Return a connection to the directory's database, made or upgraded if need be.
 
-    Raises DataDirectoryError for what is not recwire's, is newer, or holds the vectors of another model, and for what
-    is left of a database that was removed or emptied.
+    user_id_key: the fingerprint of the key with which user ids are made pseudonyms before they get here; None: they are
+    not. A database that has had events takes no other. Raises DataDirectoryError for that, for what is not recwire's,
+    is newer, or holds the vectors of another model, and for what is left of a database that was removed or emptied.
     """
     database = data_dir / DATABASE_FILE
     if not database.exists():
@@ -64,9 +66,14 @@ def open_database(data_dir: Path, model: StoredModel) -> sqlite3.Connection:
         raise DataDirectoryError(f"{data_dir} holds another program's database: choose another --data-dir")
     found = dict(connection.execute("SELECT name, value FROM meta"))
     _check(data_dir, found, model)
+    if (known_key := found.get(USER_ID_KEY)) != user_id_key:
+        has_had_events = connection.execute("SELECT 1 FROM sqlite_sequence WHERE name = 'events'").fetchone()
+        _check_user_id_key(data_dir, known_key, user_id_key, bool(has_had_events))
     # A database that is read-only opens all the same: it must be told now, not at the first write.
     connection.executescript("BEGIN; UPDATE meta SET value = value WHERE name = 'dim'; ROLLBACK")
     _upgrade(connection, int(found["schema_version"]))
+    if known_key != user_id_key:
+        connection.execute("INSERT INTO meta VALUES (?, ?)", (USER_ID_KEY, user_id_key))
     return connection
 
 
@@ -104,6 +111,21 @@ def _check(data_dir: Path, found: Mapping[str, str], model: StoredModel) -> None
             f" ({found['model_version']}, {found['dim']} dimensions), but the server was given"
             f" {model.name} ({model.version}, {model.dim} dimensions): serve it"
             " with --model naming the folder of the first, or choose an empty --data-dir and import again"
+        )
+
+
+def _check_user_id_key(data_dir: Path, known: str | None, given: str | None, has_had_events: bool) -> None:
+    """Raise DataDirectoryError unless a key may be used on a directory that knows another one, or none, so far."""
+    if known is not None:
+        what = f"the key that was given has fingerprint {given}" if given else "no key was given"
+        raise DataDirectoryError(
+            f"data directory {data_dir} keeps users under pseudonyms, made with the key of fingerprint {known}, but"
+            f" {what}: give that key's file with --user-id-key-file; without it nobody can tell whose the events are"
+        )
+    if has_had_events:
+        raise DataDirectoryError(
+            f"data directory {data_dir} has, or had, events under user ids as they are, which --user-id-key-file does"
+            " not change: serve it without, or choose an empty --data-dir and import the events again"
         )
 
 

@@ -12,7 +12,8 @@ SCHEMA_VERSION = 2
 
 TABLES = """
 CREATE TABLE meta (
-    name TEXT PRIMARY KEY,      -- schema_version, model_name, model_version, dim, catalog_revision
+    name TEXT PRIMARY KEY,      -- schema_version, model_name, model_version, dim, catalog_revision; user_id_key, the
+                                -- fingerprint of a key, where each user_id is a pseudonym that is made with it
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 

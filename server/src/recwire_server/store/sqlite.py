@@ -69,10 +69,13 @@ class SqliteStore:
         self._reading: sqlite3.Connection | None = None
         self._files: FilesInPlace | None = None
 
-    async def start(self) -> None:
-        """Open the directory, making it if needed; raises DataDirectoryError if it cannot serve."""
+    async def start(self, user_id_key: str | None = None) -> None:
+        """Open the directory, making it if needed; raises DataDirectoryError if it cannot serve.
+
+        user_id_key: the fingerprint of the key of users' pseudonyms, see open_database.
+        """
         try:
-            await asyncio.to_thread(self._open)
+            await asyncio.to_thread(self._open, user_id_key)
             self._writer.start()
         except BaseException as error:
             await self.close()
@@ -291,11 +294,11 @@ class SqliteStore:
         row = await self._read_row(sql)
         return int(row[0]) if row else 0
 
-    def _open(self) -> None:
+    def _open(self, user_id_key: str | None) -> None:
         make_directory(self._data_dir)
         refuse_backup(self._data_dir)
         self._lock.acquire()
-        self._reading = open_database(self._data_dir, self._model)
+        self._reading = open_database(self._data_dir, self._model, user_id_key)
 
     def _connect(self) -> sqlite3.Connection:
         return connect(self._data_dir)
