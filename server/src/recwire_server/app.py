@@ -148,10 +148,10 @@ class App:
             on_answer=self._metrics.recommended,
         )
         self._user_records = UserRecords(self._users, self._catalogue, served, turns)
-        lifecycle, self._teller = Lifecycle(), ErrorTeller()
-        calls = Calls(self._metrics, self._tracing)
         self._keyring = Keyring(settings.keys_file) if settings.keys_file else None
         self._certificates = _certificates(settings)
+        lifecycle, self._teller = Lifecycle(), ErrorTeller()
+        calls = Calls(self._metrics, self._tracing)
         self._transport = Transport(
             settings.listen,
             lifecycle,

@@ -73,6 +73,15 @@ def _checked_address(value: str) -> str:
     return value
 
 
+def _is_loopback(address: str) -> bool:
+    """Return whether only this machine reaches HOST:PORT; of a name other than localhost, nobody knows."""
+    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _checked_metrics_address(value: str | None) -> str | None:
     return None if value is None else _checked_address(value)
 
@@ -81,15 +90,6 @@ def _checked_url(value: str | None) -> str | None:
     if value is not None and not (value.startswith(("http://", "https://")) and value.partition("://")[2]):
         raise ValueError("give a URL that begins with http:// or https://")
     return value
-
-
-def _is_loopback(address: str) -> bool:
-    """Return whether only this machine reaches HOST:PORT; of a name other than localhost, nobody knows."""
-    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _checked_weights(value: object) -> dict[str, float]:

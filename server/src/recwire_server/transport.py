@@ -96,12 +96,13 @@ class Transport:
         Raises OSError if the address cannot be bound, CertificateError if the certificates cannot be used.
         """
         server = grpc.aio.server(options=_options(self._connections))
-        self._register(Boundary(server, self._lifecycle, self._limits, self._authorization, self._calls, self._teller))
+        observed = ObservedServer(server, self._calls)
+        self._register(Boundary(observed, self._lifecycle, self._limits, self._authorization, self._teller))
         health_service = HealthService(("", *SERVICES), self._lifecycle)
-        health_guard = self._guard(server, asks_for_key=self._health_access is HealthAccess.KEY)
+        health_guard = self._guard(observed, asks_for_key=self._health_access is HealthAccess.KEY)
         health_pb2_grpc.add_HealthServicer_to_server(health_service, health_guard)
         if self._reflection_access is not ReflectionAccess.OFF:
-            _add_reflection(self._guard(server, asks_for_key=self._reflection_access is ReflectionAccess.KEY))
+            _add_reflection(self._guard(observed, asks_for_key=self._reflection_access is ReflectionAccess.KEY))
         host = self._address.rpartition(":")[0]
         try:
             if self._certificates is None:
@@ -131,9 +132,9 @@ class Transport:
                 await self._lifecycle.no_calls()
         await server.stop(None)
 
-    def _guard(self, server: grpc.aio.Server, *, asks_for_key: bool) -> KeyGuard:
+    def _guard(self, server: ObservedServer, *, asks_for_key: bool) -> KeyGuard:
         authorization = self._authorization if asks_for_key else Authorization(None)
-        return KeyGuard(ObservedServer(server, self._calls), authorization, self._teller)
+        return KeyGuard(server, authorization, self._teller)
 
 
 def _options(connections: ConnectionRules) -> list[tuple[str, int]]:

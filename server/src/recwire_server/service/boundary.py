@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -19,7 +19,7 @@ from recwire_server.lifecycle import Lifecycle, Phase
 from recwire_server.service.malformed import malformed
 from recwire_server.service.named_id import check_ids
 from recwire_server.service.status import ErrorTeller
-from recwire_server.telemetry.call import Calls, ObservedServer
+from recwire_server.telemetry.call import ObservedServer
 
 RETRY_DELAY_S = 1.0  # starting takes seconds, and another server is free at once
 
@@ -48,14 +48,13 @@ class Boundary:
 
     def __init__(
         self,
-        server: grpc.aio.Server,
+        server: ObservedServer,
         lifecycle: Lifecycle,
         limits: CallLimits,
         authorization: Authorization,
-        observed: Calls,
         teller: ErrorTeller,
     ) -> None:
-        self._server = ObservedServer(server, observed)
+        self._server = server
         self._lifecycle = lifecycle
         self._authorization = authorization
         self._default_timeout_s = limits.default_timeout_s
@@ -90,7 +89,7 @@ class Boundary:
                     response: Message = await (self._in_time(answer) if remaining_s is None else answer)
                 return response
             except Exception as error:
-                await self._teller.abort(rpc, error, context)
+                await abort(rpc, error, context, self._teller)
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
@@ -100,7 +99,7 @@ class Boundary:
                     async for response in handler.unary_stream(_parsed(data, message_type, caller), context):
                         yield response
             except Exception as error:
-                await self._teller.abort(rpc, error, context)
+                await abort(rpc, error, context, self._teller)
 
         # A coroutine, where the others are generators: when the call is cancelled, what it has in work has ended when
         # it returns.
@@ -114,7 +113,7 @@ class Boundary:
                         async for response in responses:
                             await context.write(response)
             except Exception as error:
-                await self._teller.abort(rpc, error, context)
+                await abort(rpc, error, context, self._teller)
 
         around = {"unary_unary": unary_unary, "unary_stream": unary_stream, "stream_stream": stream_stream}
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
@@ -198,3 +197,11 @@ def _parsed(data: bytes, message_type: type[Message], caller: Key | None) -> Mes
         raise InvalidRequestError([malformed(data, message_type.DESCRIPTOR)]) from error
     check_ids(request, caller)
     return request
+
+
+async def abort(rpc: str, error: Exception, context: Context, teller: ErrorTeller) -> NoReturn:
+    """End the call with the error's status and its details."""
+    status = teller.told_of(error, rpc)
+    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+    raise AssertionError("abort() raises")

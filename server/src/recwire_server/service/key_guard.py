@@ -8,6 +8,7 @@ import grpc
 
 from recwire_server.access.authorization import Authorization
 from recwire_server.access.role import Role
+from recwire_server.service.boundary import abort
 from recwire_server.service.status import ErrorTeller
 from recwire_server.telemetry.call import ObservedServer
 
@@ -39,7 +40,7 @@ class KeyGuard:
             try:
                 await self._authorization.caller(rpc, Role.READ, context)
             except Exception as error:
-                await self._teller.abort(rpc, error, context)
+                await abort(rpc, error, context, self._teller)
 
         async def unary_unary(request: Any, context: Context) -> Any:
             await check_key(context)

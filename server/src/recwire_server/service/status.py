@@ -6,7 +6,6 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -37,8 +36,6 @@ from recwire_server.store import (
 )
 
 logger = logging.getLogger(__name__)
-
-Context = grpc.aio.ServicerContext[Message, Message]
 
 DOMAIN = "recwire"
 INTERNAL = "INTERNAL"  # the reason of our bugs, each of which is an incident
@@ -124,13 +121,6 @@ class ErrorTeller:
             status = _status(grpc.StatusCode.INTERNAL, INTERNAL, message)
         self.reason_counts[_reason(status)] += 1
         return status
-
-    async def abort(self, rpc: str, error: Exception, context: Context) -> NoReturn:
-        """End a call with the error's status and its details."""
-        status = self.told_of(error, rpc)
-        code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-        await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
-        raise AssertionError("abort() raises")
 
     def stream_error(self, error: Exception, rpc: str) -> StreamError:
         """Return what a caller is told of an error of one message of a stream: the same as `told_of`."""
