@@ -14,10 +14,12 @@ from recwire_server.access.secret import hash_secret
 Metadata = tuple[tuple[str, str], ...]
 
 
-def add_key(path: Path, role: Role, *, id_prefix: str = "", expire_time: datetime | None = None) -> str:
+def add_key(
+    path: Path, role: Role, *, id_prefix: str = "", expire_time: datetime | None = None, limits: tuple[str, ...] = ()
+) -> str:
     """Add a key to a file, as `recwire-server keys create` does; return how it reads."""
     token = new_token()
-    key = Key(token.key_id, "", role, id_prefix, datetime.now(UTC), expire_time, hash_secret(token.secret))
+    key = Key(token.key_id, "", role, id_prefix, datetime.now(UTC), expire_time, hash_secret(token.secret), limits)
     with changing_keys(path) as keys:
         keys[key.id] = key
     return token.text

@@ -85,12 +85,16 @@ class ForbiddenError(RecwireServerError):
 
 
 class ExhaustedError(RecwireServerError):
-    """More than the server takes at a time: try again after `retry_delay_s`."""
+    """More than the server takes at a time, or from this caller: try again after `retry_delay_s`.
 
-    def __init__(self, reason: str, description: str, retry_delay_s: float) -> None:
+    quota_subject: whose limit it is; empty: the server's.
+    """
+
+    def __init__(self, reason: str, description: str, retry_delay_s: float, quota_subject: str = "") -> None:
         super().__init__(description)
         self.reason = reason
         self.retry_delay_s = retry_delay_s
+        self.quota_subject = quota_subject
 
 
 class LateError(RecwireServerError):

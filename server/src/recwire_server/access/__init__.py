@@ -2,8 +2,8 @@
 
 Read in this order: `authorization` (what each call goes through), `role` (which rpc needs which), `standard` (who may
 ask for health and reflection), `keyring` (whose a token is), `key` (a key, and how it reads), `secret` (the hash that
-is kept of it), `key_file` (the keys on disk), `certificate` (TLS), `file_change` (when a file is read again), `audit`
-(what the log keeps).
+is kept of it), `key_file` (the keys on disk), `rate_limit` (how often a key may call), `certificate` (TLS),
+`file_change` (when a file is read again), `audit` (what the log keeps).
 
     AccessError
     |- KeyFileError        the file of the keys cannot be read or written, or is none

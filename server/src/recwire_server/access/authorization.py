@@ -7,6 +7,7 @@ import grpc
 from recwire_server.access import audit
 from recwire_server.access.key import Key, token_from
 from recwire_server.access.keyring import Keyring
+from recwire_server.access.rate_limit import RateLimits
 from recwire_server.access.role import Role
 from recwire_server.errors import ForbiddenError, UnauthenticatedError
 
@@ -18,6 +19,7 @@ class Authorization:
 
     def __init__(self, keyring: Keyring | None) -> None:
         self._keyring = keyring
+        self._rate_limits = RateLimits()
 
     async def caller(self, rpc: str, needed: Role, context: Context) -> Key | None:
         """Return the key of who calls an rpc; None if no keys are asked for.
@@ -45,6 +47,10 @@ class Authorization:
         """Raise UnauthenticatedError if a caller's key has been revoked or has expired since the call began."""
         if self._keyring is not None and caller is not None:
             self._keyring.check_valid(caller)
+
+    def count_call(self, caller: Key | None) -> None:
+        """Count a call, or a message of a stream; raises ExhaustedError if it is more than the key may make."""
+        self._rate_limits.check(caller)
 
 
 def _bearer_token(context: Context) -> str | None:

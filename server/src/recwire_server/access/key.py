@@ -20,7 +20,7 @@ class Key:
     """A key as it is kept: without its secret, of which there is only a hash.
 
     id_prefix: what the user ids that it names, and the item ids that it writes, begin with; empty: any. Times are in
-    UTC; expire_time: None for never.
+    UTC; expire_time: None for never. limits: of its calls, as rate_limit.parse_limit reads them.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Key:
     create_time: datetime
     expire_time: datetime | None
     secret_hash: str = field(repr=False)
+    limits: tuple[str, ...] = ()
 
     @property
     def is_expired(self) -> bool:

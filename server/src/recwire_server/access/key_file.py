@@ -4,9 +4,10 @@ A JSON file, mode 0600, of version 1:
 
     {"version": 1, "keys": [{"id": "0123456789ab", "name": "shop", "role": "read" | "write" | "admin",
      "id_prefix": "", "create_time": "2026-01-02T03:04:05+00:00", "expire_time": null or a time,
-     "secret_hash": "$argon2id$..."}]}
+     "secret_hash": "$argon2id$...", "limits": ["100/second"]}]}
 
-Times are ISO 8601 with an offset. Whoever can write the file can give themselves a key; whoever can read it cannot.
+Times are ISO 8601 with an offset; limits may be left out. Whoever can write the file can give themselves a key; whoever
+can read it cannot.
 """
 
 import fcntl
@@ -25,6 +26,7 @@ from argon2.low_level import Type
 
 from recwire_server.access import KeyFileError
 from recwire_server.access.key import Key
+from recwire_server.access.rate_limit import parse_limit
 from recwire_server.access.role import Role
 from recwire_server.disk import sync
 
@@ -105,7 +107,7 @@ def _write(path: Path, keys: dict[str, Key]) -> None:
     sync(path.parent)
 
 
-def _entry(key: Key) -> dict[str, str | None]:
+def _entry(key: Key) -> dict[str, str | list[str] | None]:
     return {
         "id": key.id,
         "name": key.name,
@@ -114,6 +116,7 @@ def _entry(key: Key) -> dict[str, str | None]:
         "create_time": key.create_time.isoformat(),
         "expire_time": key.expire_time.isoformat() if key.expire_time else None,
         "secret_hash": key.secret_hash,
+        "limits": list(key.limits),
     }
 
 
@@ -137,7 +140,27 @@ def _key(entry: Any, place: str) -> Key:
         raise KeyFileError(f"{place} has a secret_hash that is none of Argon2id")
     create_time = _time(entry, "create_time", place)
     expire_time = None if entry.get("expire_time") is None else _time(entry, "expire_time", place)
-    return Key(entry["id"], entry["name"], role, entry["id_prefix"], create_time, expire_time, entry["secret_hash"])
+    return Key(
+        entry["id"],
+        entry["name"],
+        role,
+        entry["id_prefix"],
+        create_time,
+        expire_time,
+        entry["secret_hash"],
+        _limits(entry.get("limits", []), place),
+    )
+
+
+def _limits(texts: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise KeyFileError(f'{place} has limits that are no list of texts, such as ["100/second"]')
+    for text in texts:
+        try:
+            parse_limit(text)
+        except ValueError as error:
+            raise KeyFileError(f"{place} has limits of which {error}") from error
+    return tuple(texts)
 
 
 def _time(entry: dict[str, Any], name: str, place: str) -> datetime:

@@ -11,6 +11,7 @@ from rich.table import Table
 from recwire_server.access import KeyFileError
 from recwire_server.access.key import Key, new_token
 from recwire_server.access.key_file import changing_keys, read_keys
+from recwire_server.access.rate_limit import parse_limit
 from recwire_server.access.role import Role
 from recwire_server.access.secret import hash_secret
 from recwire_server.cli.leave import leave
@@ -38,6 +39,15 @@ def create(
     expires_in: Annotated[
         float | None, typer.Option(metavar="DAYS", help="Days until it expires. Default: never.", show_default=False)
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COUNT/TIME",
+            help="Calls and messages of streams that it may make, such as 100/second or 1000000/day; several "
+            "times for several limits. Default: any number.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Make a key, and print it: on standard output nothing else.
 
@@ -54,10 +64,15 @@ def create(
         leave(f"--name has {len(name):,} characters; give at most {MAX_NAME_CHARACTERS}, all of them printable", 2)
     if len(id_prefix.encode()) > MAX_PREFIX_BYTES:
         leave(f"--id-prefix has {len(id_prefix.encode()):,} bytes; the limit is {MAX_PREFIX_BYTES}", 2)
+    for text in limit or []:
+        try:
+            parse_limit(text)
+        except ValueError as error:
+            leave(f"--limit {error}", 2)
     now = datetime.now(UTC)
     expire_time = None if expires_in is None else now + timedelta(days=expires_in)
     token = new_token()
-    key = Key(token.key_id, name, role, id_prefix, now, expire_time, hash_secret(token.secret))
+    key = Key(token.key_id, name, role, id_prefix, now, expire_time, hash_secret(token.secret), tuple(limit or ()))
     try:
         with changing_keys(keys_file) as keys:
             keys[key.id] = key
@@ -77,11 +92,13 @@ def list_keys(keys_file: KeysFile) -> None:
         keys = read_keys(keys_file)
     except KeyFileError as error:
         leave(str(error))
-    table = Table("key id", "role", "name", "id prefix", "created", "expires")
+    table = Table("key id", "role", "name", "id prefix", "limits", "created", "expires")
     for key in keys.values():
         expiry = "never" if key.expire_time is None else f"{key.expire_time:%Y-%m-%d %H:%M}"
         told = f"{expiry} (over)" if key.is_expired else expiry
-        table.add_row(key.id, key.role, key.name, key.id_prefix, f"{key.create_time:%Y-%m-%d}", told)
+        table.add_row(
+            key.id, key.role, key.name, key.id_prefix, ", ".join(key.limits), f"{key.create_time:%Y-%m-%d}", told
+        )
     Console(highlight=False, markup=False).print(table)
 
 

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from recwire_server.access.authorization import Authorization
 from recwire_server.access.key import Key
 from recwire_server.access.role import REQUIRED_ROLES
 from recwire_server.admission import Slots
-from recwire_server.errors import InvalidRequestError, LateError, UnavailableError
+from recwire_server.errors import LateError
 from recwire_server.lifecycle import Lifecycle, Phase
-from recwire_server.service.malformed import malformed
-from recwire_server.service.named_id import check_ids
+from recwire_server.service.request import Requests, parsed, unavailable
 from recwire_server.service.status import ErrorTeller
 from recwire_server.telemetry.call import ObservedServer
-
-RETRY_DELAY_S = 1.0  # starting takes seconds, and another server is free at once
 
 # What tells how the server is: taken however much else is in work.
 ALWAYS_TAKEN = "recwire.v1.AdminService"
@@ -77,15 +74,23 @@ class Boundary:
         needed = REQUIRED_ROLES[rpc]  # checked first, by metadata alone: a stranger hears of nothing that is or is not
         calls: AbstractContextManager[None] = self._calls
         streams: AbstractContextManager[None] = self._streams
-        if service == ALWAYS_TAKEN:
+        is_always_taken = service == ALWAYS_TAKEN
+        if is_always_taken:
             calls = streams = nullcontext()
+
+        async def admit(context: Context) -> tuple[Key | None, float | None]:
+            """Return who calls, and how many seconds the call has left; None if it came without a deadline."""
+            caller = await self._authorization.caller(rpc, needed, context)
+            remaining_s = self._begin(context)
+            if not is_always_taken:
+                self._authorization.count_call(caller)
+            return caller, remaining_s
 
         async def unary_unary(data: bytes, context: Context) -> Message:
             try:
-                caller = await self._authorization.caller(rpc, needed, context)
-                remaining_s = self._admit(context)
+                caller, remaining_s = await admit(context)
                 with calls:
-                    answer = handler.unary_unary(_parsed(data, message_type, caller), context)
+                    answer = handler.unary_unary(parsed(data, message_type, caller), context)
                     response: Message = await (self._in_time(answer) if remaining_s is None else answer)
                 return response
             except Exception as error:
@@ -93,10 +98,9 @@ class Boundary:
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
-                caller = await self._authorization.caller(rpc, needed, context)
-                self._admit(context)
+                caller, _ = await admit(context)
                 with streams:
-                    async for response in handler.unary_stream(_parsed(data, message_type, caller), context):
+                    async for response in handler.unary_stream(parsed(data, message_type, caller), context):
                         yield response
             except Exception as error:
                 await abort(rpc, error, context, self._teller)
@@ -105,8 +109,7 @@ class Boundary:
         # it returns.
         async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> None:
             try:
-                caller = await self._authorization.caller(rpc, needed, context)
-                self._admit(context)
+                caller, _ = await admit(context)
                 requests = Requests(stream, message_type, caller, self._authorization)
                 with streams, self._lifecycle.told_of_drain(requests.end):
                     async with aclosing(handler.stream_stream(requests, context)) as responses:
@@ -119,11 +122,11 @@ class Boundary:
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
         return handler._replace(request_deserializer=None, **{kind: around[kind]})
 
-    def _admit(self, context: Context) -> float | None:
+    def _begin(self, context: Context) -> float | None:
         """Return how many seconds the call has left, None if it came without a deadline."""
         phase = self._lifecycle.phase
         if phase is not Phase.SERVING:
-            raise _unavailable(phase)
+            raise unavailable(phase)
         remaining_s = context.time_remaining()
         if remaining_s is not None and remaining_s <= 0:  # it waited for the event loop
             raise LateError("the deadline passed before the call was begun")
@@ -140,63 +143,6 @@ class Boundary:
                 raise
             told = f"no answer within {self._default_timeout_s:g} s, the limit of calls that set no deadline"
             raise LateError(f"{told} (default_timeout_s)") from error
-
-
-class Requests(AsyncIterator[Message]):
-    """The requests of a stream. For one that does not parse InvalidRequestError is raised, for one that its caller may
-    not send (any more) ForbiddenError or UnauthenticatedError; the next one comes after it, if the rpc reads on. After
-    `end` UnavailableError is raised, also for a request that is being waited for."""
-
-    def __init__(
-        self,
-        stream: AsyncIterator[bytes],
-        message_type: type[Message],
-        caller: Key | None,
-        authorization: Authorization,
-    ) -> None:
-        self._stream = stream
-        self._message_type = message_type
-        self._caller = caller
-        self._authorization = authorization
-        self._reader: asyncio.Task[object] | None = None
-        self._is_over = False
-
-    def end(self) -> None:
-        """Take no further request: the server is draining."""
-        self._is_over = True
-        if self._reader is not None:
-            self._reader.cancel()
-
-    async def __anext__(self) -> Message:
-        if self._is_over:
-            raise _unavailable(Phase.DRAINING)
-        reader = self._reader = asyncio.current_task()
-        try:
-            data = await anext(self._stream)
-        except asyncio.CancelledError:
-            assert reader is not None
-            if not self._is_over or reader.uncancel():  # then the call itself is cancelled
-                raise
-            raise _unavailable(Phase.DRAINING) from None
-        finally:
-            self._reader = None
-        self._authorization.check_still_valid(self._caller)
-        return _parsed(data, self._message_type, self._caller)
-
-
-def _unavailable(phase: Phase) -> UnavailableError:
-    description = f"the server is {phase.value}: try again, or another server"
-    return UnavailableError(phase.name, description, RETRY_DELAY_S)
-
-
-def _parsed(data: bytes, message_type: type[Message], caller: Key | None) -> Message:
-    """Return the request, which names nothing that its caller may not name."""
-    try:
-        request = message_type.FromString(data)
-    except DecodeError as error:
-        raise InvalidRequestError([malformed(data, message_type.DESCRIPTOR)]) from error
-    check_ids(request, caller)
-    return request
 
 
 async def abort(rpc: str, error: Exception, context: Context, teller: ErrorTeller) -> NoReturn:

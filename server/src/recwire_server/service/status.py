@@ -84,8 +84,11 @@ def status_of(error: Exception) -> Status | None:
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.UNAVAILABLE, error.reason, str(error), retry)
         case ExhaustedError():
-            retry = _retry_info(error.retry_delay_s)
-            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, error.reason, str(error), retry)
+            told: list[Message] = [_retry_info(error.retry_delay_s)]
+            if error.quota_subject:
+                quota = details_pb.QuotaFailure.Violation(subject=error.quota_subject, description=str(error))
+                told.append(details_pb.QuotaFailure(violations=[quota]))
+            return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, error.reason, str(error), *told)
         case OverloadedError() | StoreOverloadedError():
             retry = _retry_info(error.retry_delay_s)
             return _status(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", str(error), retry)
