@@ -187,6 +187,19 @@ def test_nothing_in_it_names_users_items_or_texts(server):
     assert "secret" not in page(server).text
 
 
+def test_writes_that_are_not_stored_are_counted(server, tmp_path: Path):
+    """Here, because the data directory has been moved away."""
+    (tmp_path / "data").rename(tmp_path / "moved")
+    request = pb.UpdateUserRequest(user_id="ada", events=[Event(item_id="secret-1")])
+    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as raised:
+        RecommenderServiceStub(channel).UpdateUser(request, timeout=PATIENCE_S)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    now = page(server)
+    assert now.value("recwire_store_failed_writes_total") == 1
+    assert now.value("recwire_refusals_total", reason="STORE_WRITE_FAILED") == 1
+    assert now.value("recwire_events_total", outcome="applied") == 0
+
+
 class FailingEncoder(HashEncoder):
     """An encoder with a bug."""
 

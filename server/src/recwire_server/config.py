@@ -362,7 +362,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="Share of calls that are traced, 0-1; the caller decides for calls that come with a trace. The "
-        "default shows what is usual at a cost that does not.",
+        "default shows what is usual, and costs calls that are not traced next to nothing.",
     )
 
     @model_validator(mode="after")
