@@ -3,8 +3,8 @@
 What is stored stays the same size: items are replaced and deleted, users' events have the same ids again and again and
 are forgotten, users are deleted. All rpcs are called, streams among them, connections come and go, and calls are
 cancelled under way. Every few seconds all pause, and a sample is taken of what the process holds then. The growth is
-that of the last fifth of the samples over the first, after the warm-up: of memory by their medians, of what is counted by the
-least, since what ends just then comes and goes.
+that of the last fifth of the samples over the first, after the warm-up: of memory by their medians, of what is counted
+by the least, since what ends just then comes and goes.
 """
 
 import asyncio
