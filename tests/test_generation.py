@@ -135,3 +135,15 @@ def test_users_follow_a_new_vector_space(start_server):
     assert client.get_user("early").vector == client.get_user("late").vector != plain
     early, late = (client.recommend(user, limit=30, explain=True).recommendations for user in ("early", "late"))
     assert list(early) == list(late)
+
+
+def test_few_items_that_are_replaced_again_and_again_do_not_pile_up(start_server):
+    """Rows of what was replaced go with the next generation, also where every search is exact; answers stay."""
+    client = start_server(exact_search_max_items=100).client
+    client.upsert_items(vector_items(0, 50))
+    before = answers(client, exact=False)
+    for _ in range(20):
+        client.upsert_items(vector_items(0, 50))
+    wait_until(client, lambda: client.get_server_info().index.removed_row_count <= 150)
+    assert client.get_server_info().index_generation > 1
+    assert answers(client, exact=False) == before

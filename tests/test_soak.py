@@ -15,7 +15,7 @@ MAX_MEMORY_GROWTH, MAX_COUNT_GROWTH = 0.02, 0.01
 def test_three_minutes(tmp_path: Path):
     """Memory grows by less than 2 %, descriptors and tasks by less than 1 %, and no call fails."""
     with soaked_server(hash_serve_command(tmp_path / "data", **SETTINGS)) as server:
-        result = asyncio.run(soak(server, Length(60, 120, 2)))
+        result = asyncio.run(soak(server, Length(90, 90, 2)))
     assert result["errors"] == []
     assert min(result["calls"].values()) > 50
     assert result["generations_built"] >= 1

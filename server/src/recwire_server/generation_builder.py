@@ -118,12 +118,14 @@ class GenerationBuilder:
 
     def _index_is_due(self, generation: Generation) -> bool:
         index, item_count = generation.index, len(generation)
+        stale = max(self._exact_search_max_items, STALE_SHARE * item_count)
+        if generation.removed_count > stale:  # of few items too, which are replaced again and again
+            return True
         if item_count <= self._exact_search_max_items:
             return index.sealed is not None and item_count <= self._exact_search_max_items // 2
         if index.sealed is None:
             return True
-        stale = max(self._exact_search_max_items, STALE_SHARE * item_count)
-        if generation.removed_count > stale or index.foreign_count > self._exact_search_max_items:
+        if index.foreign_count > self._exact_search_max_items:
             return True
         if index.sealed.graph:
             return index.unsealed_count > stale

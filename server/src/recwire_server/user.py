@@ -12,7 +12,7 @@ from recwire_server.event import Event
 from recwire_server.history import History, HistoryRules
 from recwire_server.keyed_lock import KeyedLocks
 from recwire_server.popularity import Popularity
-from recwire_server.store import Forgotten, Store, StoredUser, StoreError, Waiter
+from recwire_server.store import Forgotten, Store, StoredUser, StoreError, StoreExpiredError, Waiter
 from recwire_server.task import TaskKeeper
 from recwire_server.vector import Vector
 from recwire_server.vector_space import VectorSpace
@@ -181,7 +181,12 @@ class Users:
 
     async def _append(self, user_id: str, events: Sequence[Event], waiter: Waiter) -> list[Event]:
         async with self._locks.held(user_id):
-            appended = await self._store.append_events(user_id, events, waiter)
+            try:
+                appended = await self._store.append_events(user_id, events, waiter)
+            except StoreExpiredError:
+                if waiter.is_gone:  # nobody is left to be told
+                    return []
+                raise
             if appended:
                 self._popularity.add(appended)
                 if user_id in self._cache:  # others are read when they are asked for
