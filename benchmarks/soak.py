@@ -291,3 +291,19 @@ def _item(number: int, version: int) -> Item:
     item.attributes["genre"].text = GENRES[number % len(GENRES)]
     item.attributes["year"].number = 1950 + number % 70
     return item
+
+
+def plot(result: Result, path: Path) -> None:
+    """Draw what the process held over time, from the first sample on."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    minutes = [sample["time_s"] / 60 for sample in result["samples"]]
+    kinds = [("resident_bytes", "MB in memory", 1e-6), ("descriptors", "descriptors", 1), ("tasks", "asyncio tasks", 1)]
+    for axes, (kind, label, scale) in zip(figure.subplots(len(kinds), 1, sharex=True), kinds, strict=True):
+        axes.plot(minutes, [scale * sample[kind] for sample in result["samples"]])
+        axes.set(ylabel=label, ylim=(0, None))
+        axes.axvline(result["warm_up_s"] / 60, color="gray", linestyle="--")
+        axes.grid(alpha=0.3)
+    axes.set(xlabel="minutes; what comes before the dashed line does not count")
+    figure.savefig(path, metadata={"Date": None})

@@ -290,8 +290,8 @@ class Settings(BaseSettings):
     max_standing_wait_s: float = Field(
         0.05,
         gt=0,
-        description="The same once some have waited for a second without a break, so that more comes than can be done: "
-        "two batches on a CPU, which keep the encoder busy; longer only makes every call slower.",
+        description="The same once some have waited for most of a second, so that more comes than can be done: two "
+        "batches on a CPU, which keep the encoder busy; longer only makes every call slower.",
     )
     embedding_cache_bytes: int = Field(
         64 * 1024 * 1024,

@@ -1,11 +1,16 @@
 """How long one may wait in a queue."""
 
+import math
+import time
 from dataclasses import dataclass
 from math import inf
 
-# A queue that has not been empty for so long stands: it holds no burst, but more than can be done, and waiting in it
-# only makes every call slow (controlled delay, as in Maurer, "Fail at Scale", ACM Queue 13-8, 2015).
-BURST_S = 1.0
+# Of the last while, with a time constant of so many seconds, some have waited for more than so large a share: then a
+# queue stands. It holds no burst, which takes a second to become one, but more than can be done, and waiting in it only
+# makes every call slow (as in Maurer, "Fail at Scale", ACM Queue 13-8, 2015; but a share, where that asks for a queue
+# that was never empty: under twice the load that can be served one is, now and then).
+MEMORY_S = 0.62
+STANDING_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,31 @@ class QueueLimit:
     max_wait_s: float = inf
     max_standing_wait_s: float = inf
 
-    def wait_s(self, standing_s: float) -> float:
-        """Return for how long one may wait in a queue that has not been empty for so long."""
-        return min(self.max_wait_s, self.max_standing_wait_s) if standing_s > BURST_S else self.max_wait_s
+    def wait_s(self, *, is_standing: bool) -> float:
+        """Return for how long one may wait."""
+        return min(self.max_wait_s, self.max_standing_wait_s) if is_standing else self.max_wait_s
+
+
+class Standing:
+    """Whether a queue stands. Told whenever it becomes empty, or is empty no longer."""
+
+    def __init__(self) -> None:
+        self._is_filled = False
+        self._share = 0.0  # of the last while in which it was filled, up to the time below
+        self._time_s = time.monotonic()
+
+    def become(self, *, filled: bool) -> None:
+        """Take note of how the queue is from now on."""
+        self._advance()
+        self._is_filled = filled
+
+    def is_standing(self) -> bool:
+        """Return whether the queue has stood until now."""
+        self._advance()
+        return self._share > STANDING_SHARE
+
+    def _advance(self) -> None:
+        now_s = time.monotonic()
+        kept = math.exp((self._time_s - now_s) / MEMORY_S)
+        self._share = kept * self._share + (1 - kept) * self._is_filled
+        self._time_s = now_s

@@ -7,7 +7,7 @@ from collections import deque
 from math import inf
 
 from recwire_server.errors import ExhaustedError, LateError
-from recwire_server.queue_limit import QueueLimit
+from recwire_server.queue_limit import QueueLimit, Standing
 from recwire_server.reason import Reason
 
 # After a search that took longer than this, the loop takes in, and refuses, the calls that came meanwhile: else each
@@ -33,7 +33,7 @@ class SearchTurns:
     def __init__(self, limit: QueueLimit) -> None:
         self._limit = limit
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._waits_since_s = 0.0  # since when somebody has waited without a break
+        self._standing = Standing()
         # Two times of time.monotonic(): before the first no search begins; the first is never moved past the second.
         self._next_s = 0.0
         self._last_next_s = 0.0
@@ -66,6 +66,8 @@ class SearchTurns:
             self._next_s = min(max(self._next_s, now_s + SETTLE_S), self._last_next_s)
         self._admit(now_s, deadline_s)
         turn = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            self._standing.become(filled=True)
         self._waiting.append(turn)
         self._hand_over_at(self._next_s)
         try:
@@ -73,6 +75,8 @@ class SearchTurns:
         except asyncio.CancelledError:
             if turn in self._waiting:
                 self._waiting.remove(turn)
+                if not self._waiting:
+                    self._standing.become(filled=False)
             raise
         if (now_s := time.monotonic()) >= deadline_s:
             raise LateError("the deadline passed before the search was begun")
@@ -87,12 +91,10 @@ class SearchTurns:
             self._next_s, self._last_next_s = now_s + SETTLE_S, now_s + MAX_INTAKE_SHARE * self._search_s
 
     def _admit(self, now_s: float, deadline_s: float) -> None:
-        if not self._waiting:
-            self._waits_since_s = now_s
         if deadline_s == inf:
             return
         wait_s = len(self._waiting) * self._search_s + max(0.0, self._next_s - now_s)
-        limit_s = self._limit.wait_s(now_s - self._waits_since_s)
+        limit_s = self._limit.wait_s(is_standing=self._standing.is_standing())
         if now_s + wait_s + self._search_s > deadline_s:
             told = f"a search takes {self._search_s:.3f} s; the deadline is in {deadline_s - now_s:.3f} s"
         elif self._waiting and wait_s > limit_s:
@@ -117,6 +119,8 @@ class SearchTurns:
                 if not turn.done():
                     turn.set_result(None)
                     break
+            if not self._waiting:
+                self._standing.become(filled=False)
         if self._waiting:
             asyncio.get_running_loop().call_soon(self._hand_over_at_next)
 

@@ -185,7 +185,8 @@ class Batcher:
                 f"what waits for the encoder takes it about {taken_s:.3f} s; the deadline is in {left_s:.3f} s"
             )
             raise OverloadedError(description, _retry_delay_s(wait_s))
-        limit_s = self._wait_limit.wait_s(self._queue.standing_s(Priority.INTERACTIVE, now_s))
+        with self._lock:
+            limit_s = self._wait_limit.wait_s(is_standing=self._queue.is_standing(Priority.INTERACTIVE))
         if waiting and wait_s > limit_s:
             description = f"what waits for the encoder takes it about {wait_s:.3f} s; the limit is {limit_s:g} s"
             raise OverloadedError(description, _retry_delay_s(wait_s))

@@ -8,6 +8,7 @@ from itertools import count
 from math import inf
 
 from recwire_server.encoder import Priority, Vector
+from recwire_server.queue_limit import Standing
 
 # While interactive work is waiting too, bulk work gets one batch in so many: an import goes on under any load, and a
 # caller who waits meets one of its batches at most.
@@ -82,10 +83,9 @@ class SequenceQueue:
         """Return how many sequences of a class wait."""
         return len(self._lanes[priority])
 
-    def standing_s(self, priority: Priority, now_s: float) -> float:
-        """Return for how long some of a class has waited without a moment in which none did."""
-        lane = self._lanes[priority]
-        return now_s - lane.filled_time_s if len(lane) else 0.0
+    def is_standing(self, priority: Priority) -> bool:
+        """Return whether the queue of a class stands, see Standing."""
+        return self._lanes[priority].standing.is_standing()
 
     def token_count(self, priority: Priority) -> int:
         """Return how many tokens of a class wait."""
@@ -96,8 +96,6 @@ class SequenceQueue:
         sequence.queue_time_s = now_s
         sequence.is_waiting = True
         lane = self._lanes[sequence.priority]
-        if not len(lane):
-            lane.filled_time_s = now_s
         sequence.place = (len(sequence.tokens), next(self._numbers))
         lane.add(sequence)
 
@@ -163,7 +161,7 @@ class _Lane:
         self.sequences: list[QueuedSequence] = []  # by place
         self._by_age: OrderedDict[int, QueuedSequence] = OrderedDict()
         self.token_count = 0
-        self.filled_time_s = 0.0  # when the first came after none was there
+        self.standing = Standing()
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -174,6 +172,8 @@ class _Lane:
         return next(iter(self._by_age.values()))
 
     def add(self, sequence: QueuedSequence) -> None:
+        if not self.sequences:
+            self.standing.become(filled=True)
         insort(self.sequences, sequence, key=_place)
         self._by_age[sequence.place[1]] = sequence
         self.token_count += len(sequence.tokens)
@@ -210,6 +210,8 @@ class _Lane:
             sequence.is_waiting = False
             del self._by_age[sequence.place[1]]
             self.token_count -= len(sequence.tokens)
+        if not self.sequences:
+            self.standing.become(filled=False)
         return gone
 
 
