@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
+REFUSED_S = 0.02
+
 Call = Callable[[], Awaitable[object]]
 """Makes one call; raises grpc.RpcError for any outcome but OK."""
 
@@ -67,8 +69,12 @@ async def saturate(call: Call, in_flight: int, warm_up_s: float, duration_s: flo
     async def caller() -> None:
         nonlocal served
         while (now_s := time.perf_counter() - begin_s) < warm_up_s + duration_s:
-            await call()
-            served += now_s >= warm_up_s
+            try:
+                await call()
+            except grpc.RpcError:  # refused: it asks again a little later
+                await asyncio.sleep(REFUSED_S)
+            else:
+                served += now_s >= warm_up_s
 
     await asyncio.gather(*(caller() for _ in range(in_flight)))
     return served / duration_s
