@@ -11,14 +11,14 @@ import sys
 import uvloop
 
 from benchmarks.served import default_encoder
-from recwire_server import app
+from recwire_server import serving
 from recwire_server.config import Settings, load_settings
 
 
 async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, lambda: print(len(asyncio.all_tasks(loop)), flush=True))
-    await app.serve(settings, default_encoder())
+    await serving.serve(settings, default_encoder())
 
 
 if __name__ == "__main__":

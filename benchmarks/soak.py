@@ -51,7 +51,12 @@ ARENAS = "2"
 SHARE = 0.2  # of the samples, at either end
 GENRES = ["drama", "comedy", "crime", "western"]
 # Small, so that they are full once the warm-up is over.
-SETTINGS = {"embedding_cache_bytes": 1 << 20, "user_cache_bytes": 1 << 20}
+SETTINGS = {
+    "embedding_cache_bytes": 1 << 20,
+    "user_cache_bytes": 1 << 20,
+    "max_standing_wait_s": 5.0,  # what is measured is no load: a busy machine refuses nothing
+    "max_queue_wait_s": 5.0,
+}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from recwire_server import app
+from recwire_server import serving
 from recwire_server.cli.serve import start_log
 from recwire_server.config import load_settings
 from recwire_server.encoder import Vector
@@ -26,4 +26,4 @@ class FailingEncoder(HashEncoder):
 if __name__ == "__main__":
     settings = load_settings(json.loads(sys.argv[1]))
     start_log(settings)
-    asyncio.run(app.serve(settings, FailingEncoder()))
+    asyncio.run(serving.serve(settings, FailingEncoder()))

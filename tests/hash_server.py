@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 
-from recwire_server import app
+from recwire_server import serving
 from recwire_server.config import Settings, load_settings
 from recwire_server.encoder import Encoder
 from recwire_server.testing import HashEncoder
@@ -17,7 +17,7 @@ from recwire_server.testing import HashEncoder
 async def serve(settings: Settings, encoder: Encoder) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, lambda: print(len(asyncio.all_tasks(loop)), flush=True))
-    await app.serve(settings, encoder)
+    await serving.serve(settings, encoder)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ SETTINGS = {
     "max_history_events": 20,
     "popularity_weight": 0.5,
     "recency_weight": 0.1,
+    # So that a busy machine refuses nothing.
+    "max_queue_wait_s": 60.0,
+    "max_standing_wait_s": 60.0,
 }
 KEPT_IDS = [f"kept{n}" for n in range(20)]
 

@@ -1,9 +1,6 @@
 """Builds, starts and stops the parts of a server; the only module that knows them all."""
 
-import asyncio
-import gc
 import logging
-import signal
 import time
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -77,17 +74,7 @@ class App:
         self._metrics = Metrics()
         self._tracing = _tracing(settings)
         record_span = self._tracing.record if self._tracing else None
-        wait_limit = QueueLimit(settings.max_queue_wait_s, settings.max_standing_wait_s)
-        self._batcher = Batcher(
-            encoder,
-            worker_count=settings.encoder_thread_count,
-            max_batch_size=settings.max_batch_size,
-            max_batch_tokens=settings.max_batch_tokens,
-            max_batch_wait_s=settings.max_batch_wait_s,
-            max_queue_size=settings.max_queue_size,
-            wait_limit=wait_limit,
-            observe=self._metrics.batch_ran,
-        )
+        self._batcher = _batcher(settings, encoder, self._metrics)
         self._embedder = Embedder(
             encoder,
             self._batcher,
@@ -106,16 +93,7 @@ class App:
         )
         item_numbers = ItemNumbers()
         rules = _history_rules(settings)
-        builder = GenerationBuilder(
-            self._store,
-            UserSample(self._store, rules),
-            settings.data_dir / snapshot_folder.FOLDER,
-            item_numbers,
-            dim=encoder.dim,
-            centred=settings.vector_space is VectorSpaceName.CENTRED,
-            exact_search_max_items=settings.exact_search_max_items,
-            rules=_build_rules(settings),
-        )
+        builder = _generation_builder(settings, encoder, self._store, rules, item_numbers)
         self._catalogue = Catalogue(self._store, self._embedder, builder, self._tasks)
         self._popularity = Popularity(self._store, item_numbers, rules, settings.popularity_half_life_s)
         self._users = Users(
@@ -135,7 +113,7 @@ class App:
             observe=self._metrics.searched,
             record_span=record_span,
         )
-        self._search_turns = SearchTurns(wait_limit)
+        self._search_turns = SearchTurns(_wait_limit(settings))
         self._recommender = Recommender(
             self._embedder,
             self._catalogue,
@@ -152,19 +130,7 @@ class App:
         self._certificates = _certificates(settings)
         lifecycle, self._teller = Lifecycle(), ErrorTeller()
         calls = Calls(self._metrics, self._tracing)
-        self._transport = Transport(
-            settings.listen,
-            lifecycle,
-            _call_limits(settings),
-            ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s),
-            Authorization(self._keyring),
-            calls,
-            self._teller,
-            self._register,
-            certificates=self._certificates,
-            health_access=settings.health_access,
-            reflection_access=settings.reflection,
-        )
+        self._transport = self._new_transport(lifecycle, calls)
         self._heartbeat = Heartbeat(self._metrics.loop_lag.observe)
         self._state = StateCollector(self._parts(lifecycle, calls))
         self._metrics.registry.register(self._state)
@@ -218,6 +184,22 @@ class App:
             self._keyring.reload()
         if self._certificates is not None:
             self._certificates.reload()
+
+    def _new_transport(self, lifecycle: Lifecycle, calls: Calls) -> Transport:
+        settings = self._settings
+        return Transport(
+            settings.listen,
+            lifecycle,
+            _call_limits(settings),
+            ConnectionRules(settings.keepalive_interval_s, settings.max_connection_age_s),
+            Authorization(self._keyring),
+            calls,
+            self._teller,
+            self._register,
+            certificates=self._certificates,
+            health_access=settings.health_access,
+            reflection_access=settings.reflection,
+        )
 
     async def _start_telemetry(self, exit_on_error: AsyncExitStack) -> None:
         """Tell of the server from before it starts until it has stopped."""
@@ -280,6 +262,38 @@ def _tracing(settings: Settings) -> "Tracing | None":
     return Tracing(settings.trace_endpoint, settings.trace_sample_share)
 
 
+def _batcher(settings: Settings, encoder: Encoder, metrics: Metrics) -> Batcher:
+    return Batcher(
+        encoder,
+        worker_count=settings.encoder_thread_count,
+        max_batch_size=settings.max_batch_size,
+        max_batch_tokens=settings.max_batch_tokens,
+        max_batch_wait_s=settings.max_batch_wait_s,
+        max_queue_size=settings.max_queue_size,
+        wait_limit=_wait_limit(settings),
+        observe=metrics.batch_ran,
+    )
+
+
+def _generation_builder(
+    settings: Settings, encoder: Encoder, store: SqliteStore, rules: HistoryRules, item_numbers: ItemNumbers
+) -> GenerationBuilder:
+    return GenerationBuilder(
+        store,
+        UserSample(store, rules),
+        settings.data_dir / snapshot_folder.FOLDER,
+        item_numbers,
+        dim=encoder.dim,
+        centred=settings.vector_space is VectorSpaceName.CENTRED,
+        exact_search_max_items=settings.exact_search_max_items,
+        rules=_build_rules(settings),
+    )
+
+
+def _wait_limit(settings: Settings) -> QueueLimit:
+    return QueueLimit(settings.max_queue_wait_s, settings.max_standing_wait_s)
+
+
 def _call_limits(settings: Settings) -> CallLimits:
     return CallLimits(settings.max_calls, settings.max_streams, settings.default_timeout_s)
 
@@ -313,37 +327,3 @@ def _build_rules(settings: Settings) -> BuildRules:
 
 def _prior_weights(settings: Settings) -> PriorWeights:
     return PriorWeights(settings.popularity_weight, settings.recency_weight, settings.recency_half_life_s)
-
-
-async def serve(settings: Settings, encoder: Encoder) -> None:
-    """Serve until SIGTERM or SIGINT; say on standard output where, once calls are taken. A second signal ends it at
-    once, and SIGHUP reads keys and certificates again."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    app = App(settings, encoder)
-    loop.add_signal_handler(signal.SIGHUP, app.reload)
-    gc.disable()  # what a start makes is there to stay
-    async with app:
-        _collect_garbage_seldom()
-        print(f"recwire is serving on {app.address}", flush=True)
-        await stop.wait()
-
-
-def _collect_garbage_seldom() -> None:
-    """Let the garbage collector look at what is made from now on, and seldom.
-
-    What calls leave behind are users' events, which stay; hardly anything is garbage in cycles. Python's own thresholds
-    take 7 % of an update's CPU, and make pauses that grow with what is in memory.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 5, 1_000)
-    gc.enable()

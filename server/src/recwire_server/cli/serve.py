@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from threadpoolctl import threadpool_limits
 
-from recwire_server import app
+from recwire_server import serving
 from recwire_server.access import AccessError
 from recwire_server.access.standard import HealthAccess, ReflectionAccess
 from recwire_server.cli.progress import StepProgress
@@ -111,7 +111,7 @@ def serve(
         encoder = _load_encoder(settings, chosen)
         # Exact searches run on the event loop: on more threads they take a third less time, but half more CPU.
         with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=_new_event_loop) as runner:
-            runner.run(app.serve(settings, encoder))
+            runner.run(serving.serve(settings, encoder))
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
