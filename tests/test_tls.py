@@ -1,11 +1,13 @@
 """TLS: what connects, certificates that change while the server runs, and what a server refuses to start with."""
 
+import json
 import logging
 import os
 import queue
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -13,7 +15,7 @@ import pytest
 from access_files import CertificateFiles, add_key, make_certificates
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from server_process import failed_start, hash_serving
+from server_process import failed_start, hash_serving, serving
 from typer.testing import CliRunner
 
 from recwire.v1.recommender_service_pb2 import EmbedRequest, EmbedStreamRequest
@@ -103,6 +105,26 @@ def test_a_client_without_tls_is_not_served(start_server, certificates: Certific
     with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as raised:
         HealthStub(channel).Check(HealthCheckRequest(), timeout=TIMEOUT_S)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_strangers_write_nothing_into_the_log(certificates: CertificateFiles, int8_model: Path, tmp_path: Path):
+    """Handshakes that fail leave no line of gRPC's own: each line is one of ours."""
+    log = tmp_path / "log"
+    flags = [f"--{name.replace('_', '-')}={path}" for name, path in certificates.settings.items()]
+    own = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    command = [*flags, "--log-format", "json"]
+    with serving(int8_model, tmp_path / "data", *command, log=log, environment=own) as server:
+        host, _, port = server.address.rpartition(":")
+        for junk in (b"GET / HTTP/1.0\r\n\r\n", bytes(range(256))):
+            with socket.create_connection((host, int(port))) as stranger:
+                stranger.sendall(junk)
+                stranger.settimeout(TIMEOUT_S)
+                with suppress(ConnectionError):
+                    stranger.recv(100)
+        assert server.terminate() == 0
+    lines = log.read_text().splitlines()
+    assert lines
+    assert all("logger" in json.loads(line) for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """The command line: `recwire-server`.
 
 One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`, `keys`. `access`
-has the options of those that call a server.
+has the options of those that call a server, `grpc_log` quiets gRPC.
 """
 
+import recwire_server.cli.grpc_log  # noqa: F401  # before all that imports gRPC
+
+# isort: split
 import typer
 
 from recwire_server.cli import imports, keys, model
