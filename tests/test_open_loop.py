@@ -1,7 +1,7 @@
 """The open-loop load of the benchmarks: calls are made when they are due, and judged from then on."""
 
 import asyncio
-from itertools import count
+from itertools import count, pairwise
 
 import grpc
 import pytest
@@ -18,7 +18,7 @@ def test_calls_are_due_as_a_poisson_process_has_it():
     times = list(due_times(1_000, 10, seed=1))
     assert times == list(due_times(1_000, 10, seed=1))
     assert len(times) == pytest.approx(10_000, rel=0.05)
-    distances = [after - before for before, after in zip(times, times[1:], strict=False)]
+    distances = [after - before for before, after in pairwise(times)]
     mean = sum(distances) / len(distances)
     variance = sum((distance - mean) ** 2 for distance in distances) / len(distances)
     assert variance**0.5 == pytest.approx(mean, rel=0.1)
@@ -33,7 +33,7 @@ async def test_a_call_that_waits_for_the_loop_is_late():
 
     outcomes = await offer(call, rate=2_000, warm_up_s=0.1, duration_s=0.4, seed=1)
     assert set(outcomes.counts) == {"OK"}
-    assert max(outcomes.seconds["OK"]) > 10 * min(outcomes.seconds["OK"])
+    assert max(outcomes.seconds["OK"]) > 0.2  # a call by itself takes milliseconds
 
 
 async def test_outcomes_are_by_code(start_server: StartServer):
