@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import grpc
 import trustme
 
 from recwire_server.access.key import Key, new_token
@@ -55,6 +56,26 @@ class CertificateFiles:
             "tls_certificate_file": self.folder / "server.pem",
             "tls_key_file": self.folder / "server-key.pem",
         }
+
+    @property
+    def ca(self) -> Path:
+        """What a client trusts."""
+        return self.folder / "ca.pem"
+
+    @property
+    def certificate(self) -> Path:
+        """A client's own."""
+        return self.folder / "client.pem"
+
+    @property
+    def key(self) -> Path:
+        """The key of it."""
+        return self.folder / "client-key.pem"
+
+    def server_credentials(self, *, asks_for_certificate: bool) -> grpc.ServerCredentials:
+        """What a server of a test's own is given."""
+        pair = [(self.folder / name).read_bytes() for name in ("server-key.pem", "server.pem")]
+        return grpc.ssl_server_credentials([pair], self.ca.read_bytes(), require_client_auth=asks_for_certificate)
 
     @property
     def client_ca_file(self) -> Path:

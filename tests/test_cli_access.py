@@ -5,8 +5,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from access_files import CertificateFiles, make_certificates
 from scripted_server import Failure, ScriptedServer
-from tls_files import TlsFiles, make_tls_files
 from typer.testing import CliRunner, Result
 
 from recwire_server.cli import app
@@ -22,8 +22,8 @@ EVERY_COMMAND = pytest.mark.parametrize(("command", "rpc"), COMMANDS.values(), i
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
-    return make_tls_files(tmp_path_factory.mktemp("tls"))
+def files(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def key_file(tmp_path: Path) -> Path:
 
 
 @EVERY_COMMAND
-def test_a_command_brings_the_key_over_tls(run, key_file, files: TlsFiles, command, rpc):
+def test_a_command_brings_the_key_over_tls(run, key_file, files: CertificateFiles, command, rpc):
     """The key of a file, whose line end is not part of it, and a certificate for a server that asks for one."""
     tls = ["--ca-file", files.ca, "--client-certificate-file", files.certificate, "--client-key-file", files.key]
-    with ScriptedServer(files.server) as server:
+    with ScriptedServer(files.server_credentials(asks_for_certificate=True)) as server:
         result = run(command, server.address, "--api-key-file", key_file, *tls)
         assert (rpc, f"Bearer {KEY}") in [(call.rpc, call.authorization) for call in server.received], result.output
 
@@ -94,10 +94,10 @@ def test_a_refusal_says_what_to_pass(run, server, command, rpc, code, told):
 
 
 @EVERY_COMMAND
-def test_plain_text_to_a_server_of_tls_is_told(run, files: TlsFiles, command, rpc):
+def test_plain_text_to_a_server_of_tls_is_told(run, files: CertificateFiles, command, rpc):
     """The error names the options that are missing."""
     patience = ["--retry-for", "1"] if command[0] == "import" else []
-    with ScriptedServer(files.server) as server:
+    with ScriptedServer(files.server_credentials(asks_for_certificate=True)) as server:
         result = run(command, server.address, *patience)
     assert result.exit_code == 1
     assert "if it speaks TLS, give --tls or --ca-file FILE" in result.stderr

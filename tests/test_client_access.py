@@ -9,9 +9,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from access_files import CertificateFiles, make_certificates
 from scripted_server import METHODS, Caller, Failure, ScriptedServer
 from test_client import BOTH, CALLS, VIEW
-from tls_files import TlsFiles, make_tls_files
 
 import recwire
 from recwire import UserUpdate
@@ -29,8 +29,8 @@ EVERY_CALL = [*(one[:3] for one in CALLS), *STREAMS]
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
-    return make_tls_files(tmp_path_factory.mktemp("tls"))
+def files(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_tls_from_files(files, client_class):
     """The authority, the client's certificate and its key make calls possible; the key of the API goes along."""
     credentials = recwire.tls_credentials(ca_file=files.ca, certificate_file=files.certificate, key_file=str(files.key))
     with (
-        ScriptedServer(files.server) as server,
+        ScriptedServer(files.server_credentials(asks_for_certificate=True)) as server,
         Caller(client_class, server.address, api_key=KEY, credentials=credentials) as call,
     ):
         call("get_server_info")
@@ -152,7 +152,7 @@ def test_tls_that_does_not_fit_fails(files, is_server_known):
     """Without a certificate of the client's for a server that asks for one, and without the server's authority."""
     credentials = recwire.tls_credentials(ca_file=files.ca if is_server_known else None)
     with (
-        ScriptedServer(files.server) as server,
+        ScriptedServer(files.server_credentials(asks_for_certificate=True)) as server,
         recwire.Client(server.address, credentials=credentials, timeout_s=2) as client,
         pytest.raises(recwire.TryLaterError),
     ):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from access_files import make_certificates
 from scripted_server import ScriptedServer
-from tls_files import make_tls_files
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = Path("client/examples/node")
@@ -74,8 +74,8 @@ def test_node_example_reads_errors(example, hash_server):
 
 def test_node_example_brings_a_key_over_tls(example, tmp_path):
     """The key is on every call, and TLS is of the authority that is named; beyond this machine no key goes without."""
-    files = make_tls_files(tmp_path)
-    with ScriptedServer(files.server_alone) as server:
+    files = make_certificates(tmp_path)
+    with ScriptedServer(files.server_credentials(asks_for_certificate=False)) as server:
         run(example, server.address, RECWIRE_API_KEY="a-key", RECWIRE_CA_FILE=str(files.ca))
         assert {call.authorization for call in server.received} == {"Bearer a-key"}
     refused = run(example, "recwire.example.org:443", RECWIRE_API_KEY="a-key")
