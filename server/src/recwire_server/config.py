@@ -321,10 +321,10 @@ class Settings(BaseSettings):
         description="Streams open at a time, beyond which they are refused too: one holds up to 5 MiB of requests.",
     )
     default_timeout_s: float = Field(
-        5.0,
+        30.0,
         gt=0,
-        description="Seconds after which a call that set no deadline is given up, as recwire.Client's own; streams are "
-        "not.",
+        description="Seconds after which a call that set no deadline is given up (streams are not): as long as 256 "
+        "long items may take to be embedded. Callers who wait should set what their answer is worth.",
     )
     keepalive_interval_s: float = Field(
         30.0,

@@ -31,7 +31,9 @@ MAX_TEXTS = 256
 MAX_EVENTS = 256
 # Of a stream; what is in work at the same time shares commits. Past some dozens an fsync no longer counts.
 MAX_UPDATES_IN_WORK = 64
-# Of a deadline, this share is waited for min_revision: the rest brings the answer home.
+# How long Recommend waits for min_revision where the caller set no deadline: a commit takes milliseconds.
+MAX_REVISION_WAIT_S = 5.0
+# Of a deadline, this share is waited: the rest brings the answer home.
 REVISION_WAIT_SHARE = 0.8
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -138,7 +140,8 @@ class RecommenderService(RecommenderServiceServicer):
             check.add("options.rotation", "goes with user_id only: nobody else is remembered")
         check.finish()
         until_s = self._deadline_s(context)
-        wait_s = REVISION_WAIT_SHARE * (until_s - time.monotonic())
+        remaining_s = context.time_remaining()
+        wait_s = MAX_REVISION_WAIT_S if remaining_s is None else REVISION_WAIT_SHARE * remaining_s
         answer = await self._recommender.recommend(target, options, wait_s, until_s)
         return answer_message(answer, self._encoder.model)
 
