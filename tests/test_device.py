@@ -6,7 +6,8 @@ from importlib import metadata
 import pytest
 from server_process import failed_start
 
-from recwire_server.config import load_settings, settings_for
+from recwire_server.config import load_settings
+from recwire_server.device_default import settings_for
 from recwire_server.encoder.device import (
     Device,
     DeviceChoice,

@@ -86,9 +86,11 @@ def fill(server: ServerProcess) -> None:
 
 
 def kept_answers(server: ServerProcess) -> list[object]:
-    """Return what the server says of what no fuzzed request touches."""
-    recommended = server.client.recommend("kept", item_ids=KEPT_IDS, explain=True, include_items=True)
-    return [recommended, server.client.get_user("kept"), *(server.client.get_item(item_id) for item_id in KEPT_IDS)]
+    """Return what the server says of what no fuzzed request touches. Not the scores, in which the others' events and
+    time count too."""
+    answer = server.client.recommend("kept", item_ids=KEPT_IDS, include_items=True, limit=len(KEPT_IDS))
+    items = sorted((one.item for one in answer.recommendations), key=lambda item: item.item_id)
+    return [items, server.client.get_user("kept"), *(server.client.get_item(item_id) for item_id in KEPT_IDS)]
 
 
 @dataclass(frozen=True)

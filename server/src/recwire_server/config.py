@@ -1,16 +1,13 @@
 """The settings of a server: flags, then RECWIRE_* environment variables, then a TOML file, then defaults."""
 
-import ipaddress
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -21,14 +18,20 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SettingsErrorInFile
 
 from recwire_server.access.standard import HealthAccess, ReflectionAccess
-from recwire_server.encoder.device import Device, DeviceChoice
+from recwire_server.encoder.device import DeviceChoice
 from recwire_server.encoder.embedding import MAX_BATCH_SIZE, MAX_BATCH_TOKENS
-from recwire_server.event import MAX_EVENT_WEIGHT, EventType
 from recwire_server.index.sealed import SearchMethod
 from recwire_server.model.cache import default_cache_dir
 from recwire_server.model.recipe import Precision
+from recwire_server.setting_check import (
+    checked_address,
+    checked_key_file,
+    checked_metrics_address,
+    checked_url,
+    checked_weights,
+    is_loopback,
+)
 
-MAX_PORT = 65_535
 DAY_S = 24 * 3600.0
 
 
@@ -66,53 +69,6 @@ class SettingsError(Exception):
     """A setting is wrong; the message names it, where it comes from, and what is allowed."""
 
 
-def _checked_address(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
-        raise ValueError(f"give HOST:PORT with a port of 0-{MAX_PORT}")
-    return value
-
-
-def _is_loopback(address: str) -> bool:
-    """Return whether only this machine reaches HOST:PORT; of a name other than localhost, nobody knows."""
-    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _checked_metrics_address(value: str | None) -> str | None:
-    return None if value is None else _checked_address(value)
-
-
-def _checked_url(value: str | None) -> str | None:
-    if value is not None and not (value.startswith(("http://", "https://")) and value.partition("://")[2]):
-        raise ValueError("give a URL that begins with http:// or https://")
-    return value
-
-
-def _checked_weights(value: object) -> dict[str, float]:
-    """Return weights by the lower-case names of types of events, of a table or of JSON."""
-    table = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(table, dict):
-        raise ValueError("give a table of weights by type of event")
-    types = {type.name.lower() for type in EventType}
-    for name, weight in table.items():
-        if name not in types:
-            raise ValueError(f"{name!r} is no type of event; there are {', '.join(sorted(types))}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) <= MAX_EVENT_WEIGHT:
-            raise ValueError(f"the weight of {name!r} is {weight!r}; give a number of at most {MAX_EVENT_WEIGHT:g}")
-    return {name: float(weight) for name, weight in table.items()}
-
-
-def _checked_key_file(value: Path | None, info: ValidationInfo) -> Path | None:
-    data_dir = info.data.get("data_dir")
-    if value and data_dir and value.resolve().is_relative_to(data_dir.resolve()):
-        raise ValueError(f"lies in data_dir, {data_dir}, whose copies it would travel with: move it elsewhere")
-    return value
-
-
 class Settings(BaseSettings):
     """What an operator decides. Each description is the help of the flag, with the unit and why that default."""
 
@@ -121,7 +77,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(Path("recwire-data"), description="Directory of everything durable; made if missing.")
-    listen: Annotated[str, AfterValidator(_checked_address)] = Field(
+    listen: Annotated[str, AfterValidator(checked_address)] = Field(
         "127.0.0.1:50051",
         description="HOST:PORT to listen on; port 0 picks a free one. The default stays on this machine; an address "
         "that others reach needs tls_certificate_file, tls_key_file and keys_file, or insecure.",
@@ -153,7 +109,7 @@ class Settings(BaseSettings):
         description="Who may ask which rpcs there are: nobody (off), everybody (open), or who has any valid key; "
         "without keys_file key is as open. The default tells strangers nothing, and serves grpcurl.",
     )
-    user_id_key_file: Annotated[Path | None, AfterValidator(_checked_key_file)] = Field(
+    user_id_key_file: Annotated[Path | None, AfterValidator(checked_key_file)] = Field(
         None,
         description="File with a key, 32 random bytes or more, outside the data directory: users are kept under "
         "pseudonyms that are made with it, so that what is on disk names nobody. Without it: under their ids, which "
@@ -191,7 +147,7 @@ class Settings(BaseSettings):
         description="Seconds in which an event loses half of its weight beside later ones; 0: no decay by time. Goes "
         "together with decay_per_event.",
     )
-    event_weights: Annotated[dict[str, float], BeforeValidator(_checked_weights)] = Field(
+    event_weights: Annotated[dict[str, float], BeforeValidator(checked_weights)] = Field(
         {},
         description='Weights by type of event, such as {"view": 0.5, "purchase": 5, "skip": -1}; a type that is not '
         "named keeps its own (view 1, purchase 3, dislike -1, ...).",
@@ -347,12 +303,12 @@ class Settings(BaseSettings):
     log_format: LogFormat = Field(
         LogFormat.TEXT, description="How its lines are written: text for people, or json, one object a line."
     )
-    metrics_listen: Annotated[str | None, AfterValidator(_checked_metrics_address)] = Field(
+    metrics_listen: Annotated[str | None, AfterValidator(checked_metrics_address)] = Field(
         None,
         description="HOST:PORT on which Prometheus reads /metrics; port 0 picks a free one. None by default: a server "
         "opens no port that nobody asked for. There is no access control, and nothing in it names users or items.",
     )
-    trace_endpoint: Annotated[str | None, AfterValidator(_checked_url)] = Field(
+    trace_endpoint: Annotated[str | None, AfterValidator(checked_url)] = Field(
         None,
         description="URL to send traces to as OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; by default none "
         "are made. Needs the traces extra.",
@@ -377,7 +333,7 @@ class Settings(BaseSettings):
                 f"{authority} is set without {certificate}; clients show certificates over TLS only: set both"
             )
         is_closed = self.tls_certificate_file is not None and self.keys_file is not None
-        if not (is_closed or self.insecure or _is_loopback(self.listen)):
+        if not (is_closed or self.insecure or is_loopback(self.listen)):
             raise ValueError(
                 f"{_name('listen')} is {self.listen!r}, which others may reach, and anybody could read and write:"
                 f" set {certificate}, {key} and {_name('keys_file')}; or listen on 127.0.0.1;"
@@ -398,28 +354,6 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
 
-@dataclass(frozen=True)
-class DeviceDefaults:
-    """The settings whose defaults are others on a device, by their names."""
-
-    precision: Precision
-    encoder_thread_count: int
-    max_batch_size: int
-    max_batch_tokens: int
-    max_batch_wait_s: float
-
-
-# ONNX Runtime has no int8 kernels for CUDA and would run those nodes on the CPU; a second thread only queues behind the
-# first on the GPU.
-CUDA_DEFAULTS = DeviceDefaults(
-    precision=Precision.FP16,
-    encoder_thread_count=1,
-    max_batch_size=256,
-    max_batch_tokens=16_384,
-    max_batch_wait_s=0.0005,
-)
-
-
 def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
     """Return the settings; raises SettingsError.
 
@@ -437,14 +371,6 @@ def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> 
         raise SettingsError("; ".join(_told(fault, config_file) for fault in error.errors())) from error
     except (SettingsErrorInFile, TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings cannot be read: {error}") from error
-
-
-def settings_for(device: Device, settings: Settings) -> Settings:
-    """Return the settings with the device's own defaults for what nobody has set."""
-    if device is Device.CPU:
-        return settings
-    unset = {name: value for name, value in asdict(CUDA_DEFAULTS).items() if name not in settings.model_fields_set}
-    return settings.model_copy(update=unset)
 
 
 def _told(fault: ErrorDetails, config_file: Path | None) -> str:

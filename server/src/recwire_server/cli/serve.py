@@ -24,8 +24,8 @@ from recwire_server.config import (
     SettingsError,
     VectorSpaceName,
     load_settings,
-    settings_for,
 )
+from recwire_server.device_default import settings_for
 from recwire_server.encoder import Encoder, EncoderError
 from recwire_server.encoder.device import Device, DeviceChoice, check_runtimes, choose_device, installed_runtimes
 from recwire_server.index.sealed import SearchMethod
