@@ -112,4 +112,4 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path):
             server.ended(patience_s=1)
         server.signal(signal.SIGINT)
         assert server.ended(patience_s=15) == -signal.SIGINT
-        assert call.code() is grpc.StatusCode.UNAVAILABLE
+        assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)

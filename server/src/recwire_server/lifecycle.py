@@ -4,9 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any
-
-import grpc
 
 
 class Phase(Enum):
@@ -55,17 +52,23 @@ class Lifecycle:
         finally:
             self._told_of_drain.remove(tell)
 
-    def begin_call(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Count a call as under way until its answer has been sent."""
+    def begin_call(self) -> None:
+        """Count the call of the current task as under way until its answer has been sent.
+
+        Not by gRPC's own ServicerContext.add_done_callback: it makes a cycle of all that a call has, which stays,
+        counted among the connection's streams, until the garbage collector comes by.
+        """
         self._call_count += 1
         self._no_calls.clear()
-        context.add_done_callback(self._end_call)  # type: ignore[arg-type]  # any function does, says gRPC
+        task = asyncio.current_task()
+        assert task is not None, "gRPC runs each call in a task"
+        task.add_done_callback(self._end_call)
 
     async def no_calls(self) -> None:
         """Wait until no call is under way."""
         await self._no_calls.wait()
 
-    def _end_call(self, context: object) -> None:
+    def _end_call(self, call: object) -> None:
         self._call_count -= 1
         if not self._call_count:
             self._no_calls.set()

@@ -44,8 +44,7 @@ KEEPALIVE_TIMEOUT_S = 10.0
 # Clients may ping so often, also without a call, before they are taken for abusers (ENHANCE_YOUR_CALM): gRPC's own
 # 5 min would hit every client whose keepalive outlives a load balancer's patience.
 MIN_CLIENT_PING_INTERVAL_S = 5.0
-# Of one connection; more wait at the client. Far more than are in work: gRPC counts a call that was broken off for a
-# second or two longer, and where a limit of 1,000 was met, refused calls of a client with 64 in flight.
+# Of one connection; more wait at the client. Far more than are in work: it is a bound on what one client can do.
 MAX_CONCURRENT_STREAMS = 10_000
 
 Register = Callable[[Boundary], None]

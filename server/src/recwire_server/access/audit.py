@@ -3,6 +3,7 @@
 Each has its values as fields of the record too (`extra`), for logs that are read by programs.
 """
 
+import asyncio
 import logging
 from collections.abc import Set
 from typing import Any
@@ -19,12 +20,14 @@ def admin_call(rpc: str, key_id: str, context: Context) -> None:
     UNAUTHENTICATED; empty: none."""
     peer = context.peer()
 
-    def log(context: Context) -> None:
+    def log(task: object) -> None:
         code = _outcome(context)
         fields = {"rpc": rpc, "key_id": key_id, "code": code, "peer": peer}
         logger.info("%s by key %s from %s: %s", rpc, key_id or "(none)", peer, code, extra=fields)
 
-    context.add_done_callback(log)  # type: ignore[arg-type]  # any function does, says gRPC
+    call = asyncio.current_task()
+    assert call is not None, "gRPC runs each call in a task"
+    call.add_done_callback(log)  # not the context's own, see Lifecycle.begin_call
 
 
 def keys_reloaded(before: Set[str], after: Set[str]) -> None:

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -86,7 +86,7 @@ class Boundary:
                 self._authorization.count_call(caller)
             return caller, remaining_s
 
-        async def unary_unary(data: bytes, context: Context) -> Message:
+        async def unary_unary(data: bytes, context: Context) -> Message | None:
             try:
                 caller, remaining_s = await admit(context)
                 with calls:
@@ -94,7 +94,8 @@ class Boundary:
                     response: Message = await (self._in_time(answer) if remaining_s is None else answer)
                 return response
             except Exception as error:
-                await abort(rpc, error, context, self._teller)
+                await end_call(rpc, error, context, self._teller)
+                return None
 
         async def unary_stream(data: bytes, context: Context) -> AsyncIterator[Message]:
             try:
@@ -103,20 +104,22 @@ class Boundary:
                     async for response in handler.unary_stream(parsed(data, message_type, caller), context):
                         yield response
             except Exception as error:
-                await abort(rpc, error, context, self._teller)
+                await end_call(rpc, error, context, self._teller)
 
         # A coroutine, where the others are generators: when the call is cancelled, what it has in work has ended when
         # it returns.
-        async def stream_stream(stream: AsyncIterator[bytes], context: Context) -> None:
+        async def stream_stream(stream: Any, context: Context) -> None:
             try:
                 caller, _ = await admit(context)
-                requests = Requests(stream, message_type, caller, self._authorization)
-                with streams, self._lifecycle.told_of_drain(requests.end):
-                    async with aclosing(handler.stream_stream(requests, context)) as responses:
-                        async for response in responses:
-                            await context.write(response)
+                # Closed at the end: gRPC's generator of messages would keep the call, see end_call.
+                async with aclosing(aiter(stream)) as messages:
+                    requests = Requests(messages, message_type, caller, self._authorization)
+                    with streams, self._lifecycle.told_of_drain(requests.end):
+                        async with aclosing(handler.stream_stream(requests, context)) as responses:
+                            async for response in responses:
+                                await context.write(response)
             except Exception as error:
-                await abort(rpc, error, context, self._teller)
+                await end_call(rpc, error, context, self._teller)
 
         around = {"unary_unary": unary_unary, "unary_stream": unary_stream, "stream_stream": stream_stream}
         (kind,) = (kind for kind in around if getattr(handler, kind) is not None)
@@ -130,7 +133,7 @@ class Boundary:
         remaining_s = context.time_remaining()
         if remaining_s is not None and remaining_s <= 0:  # it waited for the event loop
             raise LateError("the deadline passed before the call was begun")
-        self._lifecycle.begin_call(context)
+        self._lifecycle.begin_call()
         return remaining_s
 
     async def _in_time(self, answer: Awaitable[Message]) -> Message:
@@ -145,9 +148,18 @@ class Boundary:
             raise LateError(f"{told} (default_timeout_s)") from error
 
 
-async def abort(rpc: str, error: Exception, context: Context, teller: ErrorTeller) -> NoReturn:
-    """End the call with the error's status and its details."""
+async def end_call(rpc: str, error: Exception, context: Context, teller: ErrorTeller) -> None:
+    """Let the call end with the error's status and its details; the caller returns.
+
+    Of our bugs gRPC's abort() raises, so that traces have the exception. It is not for what comes often: gRPC keeps
+    what it raises with the call, whose frames know the call, and all of it stays, counted among the connection's
+    streams, until the garbage collector comes by.
+    """
     status = teller.told_of(error, rpc)
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
-    await context.abort(code, status.message, (("grpc-status-details-bin", status.SerializeToString()),))
-    raise AssertionError("abort() raises")
+    metadata = (("grpc-status-details-bin", status.SerializeToString()),)
+    if code is grpc.StatusCode.INTERNAL:
+        await context.abort(code, status.message, metadata)
+    context.set_code(code)
+    context.set_details(status.message)
+    context.set_trailing_metadata(metadata)

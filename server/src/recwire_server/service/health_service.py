@@ -32,7 +32,7 @@ class HealthService(HealthServicer):  # type: ignore[misc]  # generated without 
         return pb.HealthCheckResponse(status=self._status(request.service))
 
     async def Watch(self, request: pb.HealthCheckRequest, context: Context) -> AsyncIterator[pb.HealthCheckResponse]:
-        self._lifecycle.begin_call(context)
+        self._lifecycle.begin_call()
         told = None
         while True:
             phase = self._lifecycle.phase

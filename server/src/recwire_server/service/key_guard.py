@@ -8,7 +8,7 @@ import grpc
 
 from recwire_server.access.authorization import Authorization
 from recwire_server.access.role import Role
-from recwire_server.service.boundary import abort
+from recwire_server.service.boundary import end_call
 from recwire_server.service.status import ErrorTeller
 from recwire_server.telemetry.call import ObservedServer
 
@@ -36,18 +36,21 @@ class KeyGuard:
         self._server.add_registered_method_handlers(service, guarded)
 
     def _guarded(self, rpc: str, handler: Any) -> Any:
-        async def check_key(context: Context) -> None:
+        async def may_call(context: Context) -> bool:
+            """Return whether the call goes on; if not, how it ends is said."""
             try:
                 await self._authorization.caller(rpc, Role.READ, context)
             except Exception as error:
-                await abort(rpc, error, context, self._teller)
+                await end_call(rpc, error, context, self._teller)
+                return False
+            return True
 
         async def unary_unary(request: Any, context: Context) -> Any:
-            await check_key(context)
-            return await handler.unary_unary(request, context)
+            return await handler.unary_unary(request, context) if await may_call(context) else None
 
         async def streamed(request: Any, context: Context) -> AsyncIterator[Any]:
-            await check_key(context)
+            if not await may_call(context):
+                return
             async with aclosing((handler.unary_stream or handler.stream_stream)(request, context)) as responses:
                 async for response in responses:
                     yield response

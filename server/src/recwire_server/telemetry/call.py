@@ -96,7 +96,9 @@ def _measured(behavior: Behavior, rpc: _Rpc) -> Behavior:
             rpc.series(_code(error, context)).observe(time.perf_counter() - begin_s)
             raise
         rpc.active_count -= 1
-        ok.observe(time.perf_counter() - begin_s)
+        code = context.code()
+        series = ok if code is None else rpc.series(code.name)
+        series.observe(time.perf_counter() - begin_s)
         return response
 
     return measured
@@ -114,7 +116,8 @@ def _traced(behavior: Behavior, rpc_name: str, tracing: "Tracing") -> Behavior:
         except BaseException as error:
             span.end(_code(error, context), error, context.details())
             raise
-        span.end("OK")
+        code = context.code()
+        span.end("OK" if code is None else code.name, details=context.details())
         return response
 
     return traced
