@@ -18,8 +18,9 @@ LONG_S = 0.002
 SETTLE_S = 0.001
 # It takes no larger share of the time than this, however many come.
 MAX_INTAKE_SHARE = 0.5
-# What a search that was slower than the estimate weighs in it, and a faster one.
-NEW_WEIGHT = 0.2
+# What a search that was slower than the estimate weighs in it; a faster one counts at once: a pause of the machine, or
+# of the loop, refuses nobody for long.
+SLOWER_WEIGHT = 0.1
 MIN_RETRY_DELAY_S = 0.05
 
 
@@ -86,7 +87,8 @@ class SearchTurns:
         """Take note of a search that began then and ends now."""
         now_s = time.monotonic()
         taken_s = now_s - begin_s
-        self._search_s += NEW_WEIGHT * (taken_s - self._search_s)
+        is_slower = 0 < self._search_s < taken_s
+        self._search_s += (SLOWER_WEIGHT if is_slower else 1) * (taken_s - self._search_s)
         if taken_s > LONG_S:
             self._next_s, self._last_next_s = now_s + SETTLE_S, now_s + MAX_INTAKE_SHARE * self._search_s
 
