@@ -12,7 +12,13 @@ from recwire_server.testing import HashEncoder, running_server
 
 DIM = 32
 # From 200 items on: graphs are small, quickly built, and often.
-WITH_GRAPH = {"exact_search_max_items": 200, "search_method": "graph", "graph_min_items": 200}
+WITH_GRAPH = {
+    "exact_search_max_items": 200,
+    "search_method": "graph",
+    "graph_min_items": 200,
+    "max_queue_wait_s": 60,
+    "max_standing_wait_s": 60,
+}
 
 
 def vector_items(first: int, count: int, seed: int = 0) -> list[Item]:
