@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as SettingsErrorInFile
 
+from recwire.credentials import stays_on_machine
 from recwire_server.access.standard import HealthAccess, ReflectionAccess
 from recwire_server.encoder.device import DeviceChoice
 from recwire_server.encoder.embedding import MAX_BATCH_SIZE, MAX_BATCH_TOKENS
@@ -29,7 +30,6 @@ from recwire_server.setting_check import (
     checked_metrics_address,
     checked_url,
     checked_weights,
-    is_loopback,
 )
 
 DAY_S = 24 * 3600.0
@@ -333,7 +333,7 @@ class Settings(BaseSettings):
                 f"{authority} is set without {certificate}; clients show certificates over TLS only: set both"
             )
         is_closed = self.tls_certificate_file is not None and self.keys_file is not None
-        if not (is_closed or self.insecure or is_loopback(self.listen)):
+        if not (is_closed or self.insecure or stays_on_machine(self.listen)):
             raise ValueError(
                 f"{_name('listen')} is {self.listen!r}, which others may reach, and anybody could read and write:"
                 f" set {certificate}, {key} and {_name('keys_file')}; or listen on 127.0.0.1;"

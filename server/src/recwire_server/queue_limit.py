@@ -1,6 +1,7 @@
-"""How long one may wait in a queue."""
+"""How long one waits in a queue, how long one may, and when to come back."""
 
 import math
+import random
 import time
 from dataclasses import dataclass
 from math import inf
@@ -11,6 +12,9 @@ from math import inf
 # that was never empty: under twice the load that can be served one is, now and then).
 MEMORY_S = 0.62
 STANDING_SHARE = 0.8
+# What a piece of work that was slower than the estimate weighs in it.
+SLOWER_WEIGHT = 0.1
+MIN_RETRY_DELAY_S = 0.05  # while nothing has been timed yet, and so that nobody asks again in a tight loop
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,25 @@ class Standing:
         kept = math.exp((self._time_s - now_s) / MEMORY_S)
         self._share = kept * self._share + (1 - kept) * self._is_filled
         self._time_s = now_s
+
+
+class Pace:
+    """Seconds that a piece of work takes, by estimate; 0 before the first.
+
+    A quicker one than the estimate counts at once, a slower one in part: the first ones are slow, and a pause of the
+    machine is no pace; nobody is to be refused for either.
+    """
+
+    def __init__(self) -> None:
+        self.estimate_s = 0.0
+
+    def took(self, taken_s: float) -> None:
+        """Take note of what a piece of work has taken."""
+        is_slower = 0 < self.estimate_s < taken_s
+        self.estimate_s += (SLOWER_WEIGHT if is_slower else 1) * (taken_s - self.estimate_s)
+
+
+def retry_delay_s(wait_s: float) -> float:
+    """Return when to come back to a queue in which one would wait so long: not all who are refused at once come back at
+    once."""
+    return max(wait_s, MIN_RETRY_DELAY_S) * random.uniform(1, 2)

@@ -1,13 +1,12 @@
 """Searches take turns on the event loop."""
 
 import asyncio
-import random
 import time
 from collections import deque
 from math import inf
 
 from recwire_server.errors import ExhaustedError, LateError
-from recwire_server.queue_limit import QueueLimit, Standing
+from recwire_server.queue_limit import Pace, QueueLimit, Standing, retry_delay_s
 from recwire_server.reason import Reason
 
 # After a search that took longer than this, the loop takes in, and refuses, the calls that came meanwhile: else each
@@ -18,10 +17,6 @@ LONG_S = 0.002
 SETTLE_S = 0.001
 # It takes no larger share of the time than this, however many come.
 MAX_INTAKE_SHARE = 0.5
-# What a search that was slower than the estimate weighs in it; a faster one counts at once: a pause of the machine, or
-# of the loop, refuses nobody for long.
-SLOWER_WEIGHT = 0.1
-MIN_RETRY_DELAY_S = 0.05
 
 
 class SearchTurns:
@@ -39,17 +34,12 @@ class SearchTurns:
         self._next_s = 0.0
         self._last_next_s = 0.0
         self._is_handing_over = False
-        self._search_s = 0.0  # what one takes, by estimate
+        self._pace = Pace()
 
     @property
     def waiting_count(self) -> int:
         """How many wait for their turn."""
         return len(self._waiting)
-
-    @property
-    def search_s(self) -> float:
-        """What a search takes of late, about."""
-        return self._search_s
 
     def turn(self, deadline_s: float) -> "_Turn":
         """Wait for the turn, and have it for the length of an `async with` block.
@@ -87,24 +77,23 @@ class SearchTurns:
         """Take note of a search that began then and ends now."""
         now_s = time.monotonic()
         taken_s = now_s - begin_s
-        is_slower = 0 < self._search_s < taken_s
-        self._search_s += (SLOWER_WEIGHT if is_slower else 1) * (taken_s - self._search_s)
+        self._pace.took(taken_s)
         if taken_s > LONG_S:
-            self._next_s, self._last_next_s = now_s + SETTLE_S, now_s + MAX_INTAKE_SHARE * self._search_s
+            self._next_s, self._last_next_s = now_s + SETTLE_S, now_s + MAX_INTAKE_SHARE * self._pace.estimate_s
 
     def _admit(self, now_s: float, deadline_s: float) -> None:
         if deadline_s == inf:
             return
-        wait_s = len(self._waiting) * self._search_s + max(0.0, self._next_s - now_s)
+        wait_s = len(self._waiting) * self._pace.estimate_s + max(0.0, self._next_s - now_s)
         limit_s = self._limit.wait_s(is_standing=self._standing.is_standing())
-        if now_s + wait_s + self._search_s > deadline_s:
-            told = f"a search takes {self._search_s:.3f} s; the deadline is in {deadline_s - now_s:.3f} s"
+        if now_s + wait_s + self._pace.estimate_s > deadline_s:
+            told = f"a search takes {self._pace.estimate_s:.3f} s; the deadline is in {deadline_s - now_s:.3f} s"
         elif self._waiting and wait_s > limit_s:
             told = f"the limit is {limit_s:g} s"
         else:
             return
         description = f"{len(self._waiting):,} searches take about {wait_s:.3f} s before this one's turn; {told}"
-        raise ExhaustedError(Reason.OVERLOADED, description, max(wait_s, MIN_RETRY_DELAY_S) * random.uniform(1, 2))
+        raise ExhaustedError(Reason.OVERLOADED, description, retry_delay_s(wait_s))
 
     def _hand_over_at(self, at_s: float) -> None:
         if not self._is_handing_over:

@@ -1,6 +1,5 @@
 """What single settings have to be; each raises ValueError that says what to give."""
 
-import ipaddress
 import json
 from pathlib import Path
 
@@ -17,15 +16,6 @@ def checked_address(value: str) -> str:
     if not host or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
         raise ValueError(f"give HOST:PORT with a port of 0-{MAX_PORT}")
     return value
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether only this machine reaches HOST:PORT; of a name other than localhost, nobody knows."""
-    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def checked_metrics_address(value: str | None) -> str | None:

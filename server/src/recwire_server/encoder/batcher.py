@@ -1,7 +1,6 @@
 """The threads that an encoder runs on, and what they share: the queue in front of them."""
 
 import asyncio
-import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,14 +11,10 @@ from typing import Self
 
 from recwire_server.encoder import DeadlineError, Encoder, OverloadedError, Priority, StoppedError, Vector
 from recwire_server.encoder.queue import Batch, BatchRun, QueuedSequence, SequenceQueue
-from recwire_server.queue_limit import QueueLimit
+from recwire_server.queue_limit import Pace, QueueLimit, retry_delay_s
 
 # Bulk work that waits, in batches a worker: enough for near lengths to meet, few enough to give up at once.
 BULK_BATCHES = 8
-# What a batch that was slower than the estimate weighs in it. A faster one counts at once: the first batches are slow,
-# and nobody is to be refused for that.
-SLOWER_WEIGHT = 0.1
-MIN_RETRY_DELAY_S = 0.05  # while no batch has been timed yet, and so that nobody asks again in a tight loop
 
 
 class Job:
@@ -93,7 +88,7 @@ class Batcher:
         self._is_open = False
         self._bulk_turn = asyncio.Lock()
         self._bulk_room = asyncio.Event()
-        self._s_per_token = 0.0  # of one worker
+        self._pace = Pace()  # of one worker, for a token
         self._observe = observe
 
     async def __aenter__(self) -> Self:
@@ -178,18 +173,18 @@ class Batcher:
             return
         if waiting and waiting + size > self.max_queue_size:
             description = f"{waiting:,} texts wait for the encoder and {size:,} more came; the limit is"
-            raise OverloadedError(f"{description} {self.max_queue_size:,}", _retry_delay_s(wait_s))
-        left_s, taken_s = deadline_s - now_s, wait_s + token_count * self._s_per_token
+            raise OverloadedError(f"{description} {self.max_queue_size:,}", retry_delay_s(wait_s))
+        left_s, taken_s = deadline_s - now_s, wait_s + token_count * self._pace.estimate_s
         if taken_s > left_s > 0:
             description = (
                 f"what waits for the encoder takes it about {taken_s:.3f} s; the deadline is in {left_s:.3f} s"
             )
-            raise OverloadedError(description, _retry_delay_s(wait_s))
+            raise OverloadedError(description, retry_delay_s(wait_s))
         with self._lock:
             limit_s = self._wait_limit.wait_s(is_standing=self._queue.is_standing(Priority.INTERACTIVE))
         if waiting and wait_s > limit_s:
             description = f"what waits for the encoder takes it about {wait_s:.3f} s; the limit is {limit_s:g} s"
-            raise OverloadedError(description, _retry_delay_s(wait_s))
+            raise OverloadedError(description, retry_delay_s(wait_s))
 
     def _wait_s(self, now_s: float) -> float | None:
         """Return about how long an interactive sequence that comes now waits until it runs; None: a thread is idle."""
@@ -197,7 +192,7 @@ class Batcher:
             if self._free_count > 0 and not len(self._queue):
                 return None
             rest_s = sum(max(0.0, end_s - now_s) for end_s in self._running.values())
-        waiting_s = self._queue.token_count(Priority.INTERACTIVE) * self._s_per_token
+        waiting_s = self._queue.token_count(Priority.INTERACTIVE) * self._pace.estimate_s
         return (rest_s + waiting_s) / self._worker_count
 
     @asynccontextmanager
@@ -244,7 +239,7 @@ class Batcher:
                     if not wait_s:
                         batch = self._queue.take(now_s, self._free_count)
                         self._free_count -= 1
-                        self._running[threading.get_ident()] = now_s + batch.padded_token_count * self._s_per_token
+                        self._running[threading.get_ident()] = now_s + batch.padded_token_count * self._pace.estimate_s
                         return batch
                 self._idle.append(wake)
             if not wake.acquire(timeout=wait_s):
@@ -267,9 +262,7 @@ class Batcher:
             return
         if not isinstance(outcome, Exception):
             run = self._run_of(batch, begin_s, end_s)
-            s_per_token = (end_s - begin_s) / run.padded_token_count
-            is_slower = 0 < self._s_per_token < s_per_token
-            self._s_per_token += (SLOWER_WEIGHT if is_slower else 1) * (s_per_token - self._s_per_token)
+            self._pace.took((end_s - begin_s) / run.padded_token_count)
             self._observe(batch.sequences, run)
         for row, sequence in enumerate(batch.sequences):
             # A copy, which does not keep the whole batch in memory.
@@ -283,8 +276,3 @@ class Batcher:
         for sequence in sequences:
             sequence.run = run
         return run
-
-
-def _retry_delay_s(wait_s: float) -> float:
-    """Return when to come back if what waits takes so long: not all who are refused at once come back at once."""
-    return max(wait_s, MIN_RETRY_DELAY_S) * random.uniform(1, 2)

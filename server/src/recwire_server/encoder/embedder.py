@@ -18,9 +18,10 @@ from recwire_server.encoder import (
     TokenizedText,
     Vector,
 )
-from recwire_server.encoder.batcher import MIN_RETRY_DELAY_S, Batcher, Job
+from recwire_server.encoder.batcher import Batcher, Job
 from recwire_server.encoder.cache import CacheStats, EmbeddingCache
 from recwire_server.encoder.embedding import kept_sequences, make_embedding
+from recwire_server.queue_limit import retry_delay_s
 from recwire_server.span import RecordSpan
 
 # Tokenizing takes about 1 ms for this much text; more is done off the event loop.
@@ -133,7 +134,7 @@ class Embedder:
         size, limit = len(request.texts), self._batcher.max_queue_size
         if priority is Priority.INTERACTIVE and self._bulk_size and self._bulk_size + size > limit:
             description = f"{self._bulk_size:,} texts wait for room in the queue and {size:,} more came"
-            raise OverloadedError(f"{description}; the limit is {limit:,}", MIN_RETRY_DELAY_S)
+            raise OverloadedError(f"{description}; the limit is {limit:,}", retry_delay_s(0.0))
         self._bulk_size += size
         try:
             for piece in _pieces(request.texts):

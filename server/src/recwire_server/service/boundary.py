@@ -23,6 +23,8 @@ from recwire_server.telemetry.call import ObservedServer
 # What tells how the server is: taken however much else is in work.
 ALWAYS_TAKEN = "recwire.v1.AdminService"
 
+CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -156,7 +158,7 @@ async def end_call(rpc: str, error: Exception, context: Context, teller: ErrorTe
     streams, until the garbage collector comes by.
     """
     status = teller.told_of(error, rpc)
-    code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
+    code = CODES[status.code]
     metadata = (("grpc-status-details-bin", status.SerializeToString()),)
     if code is grpc.StatusCode.INTERNAL:
         await context.abort(code, status.message, metadata)

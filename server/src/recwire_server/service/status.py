@@ -45,6 +45,7 @@ STORE_RETRY_DELAY_S = 5.0
 MAX_VIOLATIONS = 16
 MAX_MESSAGE_BYTES = 1_000  # as it travels: gRPC writes each byte of a character beyond ASCII as three (%E6)
 MAX_FIELD_BYTES = 100
+MAX_BYTE_COST = 3  # so that short messages, which refusals have, need not be looked through
 STOPPED_RETRY_DELAY_S = 1.0  # another server is free at once
 
 
@@ -158,6 +159,8 @@ def _status(code: grpc.StatusCode, reason: Reason, message: str, *details: Messa
 def _cut(text: str, limit: int, cost: Callable[[int], int]) -> str:
     """Return as much of a text as its bytes cost no more than the limit, and "..." if that is not all of it."""
     data = text.encode()
+    if MAX_BYTE_COST * len(data) <= limit:
+        return text
     for end, spent in enumerate(accumulate(map(cost, data))):
         if spent > limit:
             return f"{data[:end].decode(errors='ignore')}..."

@@ -13,6 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from recwire_server.queue_limit import Pace, retry_delay_s
 from recwire_server.span import RecordSpan
 from recwire_server.store import StoreError, StoreExpiredError, StoreOverloadedError, StoreWriteError, Waiter
 from recwire_server.store.fault import write_error
@@ -32,10 +33,6 @@ FILL_TURNS = 8
 MAX_FILL_S = 0.005
 # Writes that may wait: 64 groups, a tenth of a second on a sound disk.
 MAX_WAITING = 64 * MAX_GROUP_SIZE
-# What a commit that was slower than the estimate weighs in it; a faster one counts at once, so that one pause of the
-# disk refuses nobody for long.
-SLOWER_WEIGHT = 0.25
-MIN_RETRY_DELAY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class GroupCommitter:
         # Of the event loop: what is for the next group, and whether one is being filled or committed.
         self._waiting: list[_Write] = []
         self._is_busy = False
-        self._commit_s = 0.0  # of a group, by estimate
+        self._pace = Pace()  # of a group
         self._groups: queue.SimpleQueue[list[_Write] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -138,16 +135,17 @@ class GroupCommitter:
         """Raise StoreOverloadedError if one more write is too much, or comes too late. Nothing is refused while the
         writer is idle: an estimate that is wrong would never be mended."""
         now_s, waiting = time.monotonic(), len(self._waiting)
-        wait_s = (waiting // MAX_GROUP_SIZE + self._is_busy) * self._commit_s
+        commit_s = self._pace.estimate_s
+        wait_s = (waiting // MAX_GROUP_SIZE + self._is_busy) * commit_s
         if waiting >= MAX_WAITING:
             description = f"{waiting:,} writes wait for the disk; the limit is {MAX_WAITING:,}"
-            raise StoreOverloadedError(description, max(wait_s, MIN_RETRY_DELAY_S))
+            raise StoreOverloadedError(description, retry_delay_s(wait_s))
         if waiter.is_past(now_s):
             raise _expired()
-        if self._is_busy and now_s + wait_s + self._commit_s > waiter.deadline_s:
+        if self._is_busy and now_s + wait_s + commit_s > waiter.deadline_s:
             left_s = waiter.deadline_s - now_s
-            description = f"the disk takes about {wait_s + self._commit_s:.3f} s; the deadline is in {left_s:.3f} s"
-            raise StoreOverloadedError(description, max(wait_s, MIN_RETRY_DELAY_S))
+            description = f"the disk takes about {wait_s + commit_s:.3f} s; the deadline is in {left_s:.3f} s"
+            raise StoreOverloadedError(description, retry_delay_s(wait_s))
 
     def _fill_group(self) -> None:
         """Begin the next group, unless one is being filled or committed."""
@@ -206,8 +204,7 @@ class GroupCommitter:
 
     def _settle(self, group: list[_Write], outcomes: list[Any], commit: GroupCommit) -> None:
         if group:
-            is_slower = 0 < self._commit_s < commit.duration_s
-            self._commit_s += (SLOWER_WEIGHT if is_slower else 1) * (commit.duration_s - self._commit_s)
+            self._pace.took(commit.duration_s)
             self._observe(commit)
         for write, outcome in zip(group, outcomes, strict=True):
             if write.done.cancelled():
