@@ -12,7 +12,8 @@ import uvloop
 
 from benchmarks.served import default_encoder
 from recwire_server import serving
-from recwire_server.config import Settings, load_settings
+from recwire_server.config import Settings
+from recwire_server.setting_source import load_settings
 
 
 async def serve(settings: Settings) -> None:

@@ -12,9 +12,9 @@ import psutil
 
 from recwire import Client
 from recwire.v1.admin_service_pb2 import GetServerInfoResponse
-from recwire_server.config import load_settings
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.cache import find_default_model
+from recwire_server.setting_source import load_settings
 
 TEXT = "a long walk in the mountains with an old friend"  # 12 tokens
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"  # real catalogues, beside the project where there are any

@@ -20,11 +20,11 @@ from benchmarks.measurement import Contender, measure
 from benchmarks.served import TEXT, Served, append_and_fdatasync, data, default_encoder, import_data, served
 from benchmarks.table import calls_table
 from recwire import Client, Event
-from recwire_server.config import load_settings
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.embedding import encode
 from recwire_server.index.adaptive import AdaptiveIndex
 from recwire_server.index.sealed import BuildRules
+from recwire_server.setting_source import load_settings
 
 SEED = 7
 ROUNDS, CALLS, WARM_UP_CALLS = 5, 200, 50

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from benchmarks.served import served
 from recwire import Client
-from recwire_server.config import load_settings
 from recwire_server.model.cache import find_default_model
+from recwire_server.setting_source import load_settings
 
 ROUNDS = 15
 SHORT_TEXTS = 100

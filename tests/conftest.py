@@ -11,11 +11,11 @@ import pytest
 import sealed_index
 
 from recwire import Client
-from recwire_server.config import load_settings
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.index.sealed import SearchMethod
 from recwire_server.model.cache import export_model
 from recwire_server.model.recipe import Precision
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_app
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

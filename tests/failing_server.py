@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from recwire_server import serving
 from recwire_server.cli.serve import start_log
-from recwire_server.config import load_settings
 from recwire_server.encoder import Vector
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder
 
 

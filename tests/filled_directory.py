@@ -10,7 +10,7 @@ from waiting import wait_until
 
 from recwire import Client, Event, Item, to_bytes
 from recwire.v1.admin_service_pb2 import GetServerInfoResponse
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 DIM = HashEncoder().dim

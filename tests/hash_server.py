@@ -9,8 +9,9 @@ import signal
 import sys
 
 from recwire_server import serving
-from recwire_server.config import Settings, load_settings
+from recwire_server.config import Settings
 from recwire_server.encoder import Encoder
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder
 
 

@@ -21,7 +21,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from server_process import PATIENCE_S
 
 from recwire import AttributeValue, Client, Event, EventType, Item, StringSet, to_bytes
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 DATA = Path(__file__).parent / "data"

@@ -12,7 +12,7 @@ from access_files import Metadata, add_key, bearer, make_certificates, with_anot
 from contract_rpcs import CONTRACT, HEALTH, REFLECTION, Rpc
 
 from recwire_server.access.role import REQUIRED_ROLES, Role
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 WITHOUT_CERTIFICATE = "mTLS without a certificate"

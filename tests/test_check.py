@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from recwire import Client, Event, Item
 from recwire_server.cli import app
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.store.database import DATABASE_FILE
 from recwire_server.testing import HashEncoder, running_server
 

@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from recwire_server.cli import app
-from recwire_server.config import Settings, SettingsError, load_settings
+from recwire_server.config import Settings
+from recwire_server.setting_source import SettingsError, load_settings
 
 
 def test_the_stronger_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

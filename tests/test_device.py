@@ -6,7 +6,6 @@ from importlib import metadata
 import pytest
 from server_process import failed_start
 
-from recwire_server.config import load_settings
 from recwire_server.device_default import settings_for
 from recwire_server.encoder.device import (
     Device,
@@ -19,6 +18,7 @@ from recwire_server.encoder.device import (
     mismatch,
 )
 from recwire_server.model.recipe import Precision
+from recwire_server.setting_source import load_settings
 
 CPU_BUILD = ["AzureExecutionProvider", "CPUExecutionProvider"]
 CUDA_BUILD = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]

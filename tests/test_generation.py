@@ -7,7 +7,7 @@ import pytest
 from waiting import wait_until
 
 from recwire import Client, Event, Item, to_bytes
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 DIM = 32

@@ -25,8 +25,8 @@ from recwire.v1.recommender_service_pb2 import EmbedRequest, EmbedStreamRequest
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire_server.access.keyring import MAX_CHECKS, Keyring
 from recwire_server.access.role import Role
-from recwire_server.config import load_settings
 from recwire_server.errors import ExhaustedError, UnauthenticatedError
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 PATIENCE_S = 30.0  # for what takes a second

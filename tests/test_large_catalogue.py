@@ -22,7 +22,7 @@ from recwire import (
     StringSet,
     to_bytes,
 )
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 DIM = 32

@@ -19,8 +19,8 @@ from recwire import Event, InvalidArgumentError, Item, NotFoundError, ServerFaul
 from recwire.v1 import recommender_service_pb2 as pb
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire_server.app import App
-from recwire_server.config import load_settings
 from recwire_server.encoder import Purpose, TokenizedText, Vector
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_app
 
 RECOMMENDER, CATALOG = "recwire.v1.RecommenderService", "recwire.v1.CatalogService"

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 import recwire
 from recwire import Client, Event, Item, RecommendOptions, RecommendResponse, StoredEvent, UserUpdate
 from recwire_server.cli import app
-from recwire_server.config import SettingsError, load_settings
 from recwire_server.importing.event import EventReader
 from recwire_server.importing.source import Row
+from recwire_server.setting_source import SettingsError, load_settings
 from recwire_server.store import DataDirectoryError
 from recwire_server.user_id import UserIdKeyError, UserIds
 

@@ -20,7 +20,7 @@ from waiting import wait_until
 
 from recwire import Client, Item, NotFoundError, to_bytes
 from recwire.channel import Stubs
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 RULES = {

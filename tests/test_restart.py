@@ -18,7 +18,7 @@ from server_process import PATIENCE_S, ServerProcess, failed_start, serving
 from waiting import wait_until, wait_until_built
 
 from recwire import AttributeValue, Client, Event, EventType, Item, SeenPolicy, UnavailableError, to_bytes
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.store import DataDirectoryError
 from recwire_server.testing import HashEncoder, running_server
 

@@ -23,7 +23,7 @@ from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire_server.access import CertificateError
 from recwire_server.access.role import Role
 from recwire_server.cli import app
-from recwire_server.config import SettingsError, load_settings
+from recwire_server.setting_source import SettingsError, load_settings
 
 TIMEOUT_S = 30.0
 

@@ -19,8 +19,8 @@ from recwire import Client, Event, Item, NotFoundError, ServerFaultError
 from recwire.v1 import recommender_service_pb2 as pb
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
 from recwire_server import __version__
-from recwire_server.config import load_settings
 from recwire_server.encoder import Encoder, Vector
+from recwire_server.setting_source import load_settings
 from recwire_server.telemetry.tracing import FLUSH_S
 from recwire_server.testing import HashEncoder, running_app
 

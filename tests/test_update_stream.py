@@ -20,8 +20,8 @@ from recwire.v1 import recommender_service_pb2 as pb
 from recwire.v1.admin_service_pb2 import GetServerInfoRequest
 from recwire.v1.admin_service_pb2_grpc import AdminServiceStub
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
-from recwire_server.config import load_settings
 from recwire_server.service.recommender_service import MAX_UPDATES_IN_WORK
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 UPDATE_STREAM = "/recwire.v1.RecommenderService/UpdateUserStream"

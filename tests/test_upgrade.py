@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from recwire import Client, Event
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 # What version 1 made, as it was; the rest of its tables is as it is now.

@@ -17,7 +17,7 @@ import recwire
 from recwire import Client, Event, EventType, Item, NotFoundError, SeenPolicy, StoredEvent, UserUpdate, to_bytes
 from recwire.v1.user_service_pb2 import ExportUserRequest, ListEventsRequest
 from recwire.v1.user_service_pb2_grpc import UserServiceStub
-from recwire_server.config import load_settings
+from recwire_server.setting_source import load_settings
 from recwire_server.testing import HashEncoder, running_server
 
 DIM = 32

@@ -18,9 +18,9 @@ from benchmarks.encoder.sample import SEED, draw_sample
 from benchmarks.encoder.speed import Task, compare, even_calls, measure_cpu
 from benchmarks.encoder.target import targets
 from benchmarks.encoder.text_encoder import TextEncoder
-from recwire_server.config import load_settings
 from recwire_server.encoder import Vector
 from recwire_server.model.processor import detect_quantization_target
+from recwire_server.setting_source import load_settings
 
 PACKAGES = ("torch", "transformers", "optimum-onnx", "sentence-transformers", "openvino", "nncf")
 BATCH_SIZE = 8  # what recwire runs together

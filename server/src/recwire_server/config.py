@@ -1,21 +1,17 @@
-"""The settings of a server: flags, then RECWIRE_* environment variables, then a TOML file, then defaults."""
+"""The settings of a server: what each means, its unit, and why its default. `setting_source` reads them."""
 
 import os
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from pydantic_settings import SettingsError as SettingsErrorInFile
 
 from recwire.credentials import stays_on_machine
 from recwire_server.access.standard import HealthAccess, ReflectionAccess
@@ -30,6 +26,7 @@ from recwire_server.setting_check import (
     checked_metrics_address,
     checked_url,
     checked_weights,
+    setting_name,
 )
 
 DAY_S = 24 * 3600.0
@@ -63,10 +60,6 @@ class LogFormat(StrEnum):
 
     TEXT = "text"
     JSON = "json"
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message names it, where it comes from, and what is allowed."""
 
 
 class Settings(BaseSettings):
@@ -324,7 +317,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_access(self) -> Self:
         """Refuse what cannot be, or would be open to strangers by mistake."""
-        certificate, key, authority = map(_name, ("tls_certificate_file", "tls_key_file", "tls_client_ca_file"))
+        certificate, key, authority = map(setting_name, ("tls_certificate_file", "tls_key_file", "tls_client_ca_file"))
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             there, missing = (key, certificate) if self.tls_certificate_file is None else (certificate, key)
             raise ValueError(f"{there} is set without {missing}; set both for TLS, or neither")
@@ -335,9 +328,9 @@ class Settings(BaseSettings):
         is_closed = self.tls_certificate_file is not None and self.keys_file is not None
         if not (is_closed or self.insecure or stays_on_machine(self.listen)):
             raise ValueError(
-                f"{_name('listen')} is {self.listen!r}, which others may reach, and anybody could read and write:"
-                f" set {certificate}, {key} and {_name('keys_file')}; or listen on 127.0.0.1;"
-                f" or set {_name('insecure')} where the network has no strangers"
+                f"{setting_name('listen')} is {self.listen!r}, which others may reach, and anybody could read and"
+                f" write: set {certificate}, {key} and {setting_name('keys_file')}; or listen on 127.0.0.1;"
+                f" or set {setting_name('insecure')} where the network has no strangers"
             )
         return self
 
@@ -352,36 +345,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return where settings come from, the strongest first."""
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
-
-
-def load_settings(flags: Mapping[str, Any], config_file: Path | None = None) -> Settings:
-    """Return the settings; raises SettingsError.
-
-    flags: those that were given, by the names of the fields. config_file: TOML with the same names.
-    """
-    if config_file is not None and not config_file.is_file():
-        raise SettingsError(f"--config {config_file} is not a file")
-
-    class FileSettings(Settings):
-        model_config = SettingsConfigDict(toml_file=config_file)
-
-    try:
-        return FileSettings(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        raise SettingsError("; ".join(_told(fault, config_file) for fault in error.errors())) from error
-    except (SettingsErrorInFile, TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"settings cannot be read: {error}") from error
-
-
-def _told(fault: ErrorDetails, config_file: Path | None) -> str:
-    if fault["type"] == "extra_forbidden":  # only a file can name what is none: the others are asked by name
-        return f"unknown setting {fault['loc'][0]!r} in {config_file}"
-    message = fault["msg"].removeprefix("Value error, ")
-    if not fault["loc"]:  # settings that do not go together: the message names them
-        return message
-    return f"{_name(str(fault['loc'][0]))} is {fault['input']!r}: {message}"
-
-
-def _name(field: str) -> str:
-    """Return a setting's name in all its spellings."""
-    return f"{field} (--{field.replace('_', '-')}, RECWIRE_{field.upper()})"

@@ -50,3 +50,8 @@ def checked_key_file(value: Path | None, info: ValidationInfo) -> Path | None:
     if value and data_dir and value.resolve().is_relative_to(data_dir.resolve()):
         raise ValueError(f"lies in data_dir, {data_dir}, whose copies it would travel with: move it elsewhere")
     return value
+
+
+def setting_name(field: str) -> str:
+    """Return a setting's name in all its spellings."""
+    return f"{field} (--{field.replace('_', '-')}, RECWIRE_{field.upper()})"

@@ -21,9 +21,7 @@ from recwire_server.config import (
     LogLevel,
     OlderEvents,
     Settings,
-    SettingsError,
     VectorSpaceName,
-    load_settings,
 )
 from recwire_server.device_default import settings_for
 from recwire_server.encoder import Encoder, EncoderError
@@ -32,6 +30,7 @@ from recwire_server.index.sealed import SearchMethod
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.recipe import Precision
+from recwire_server.setting_source import SettingsError, load_settings
 from recwire_server.store import StoreError
 from recwire_server.telemetry.log import start_logging
 from recwire_server.user_id import UserIdKeyError
