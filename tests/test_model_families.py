@@ -1,8 +1,10 @@
 """Each model family through the whole export in fp32, compared with transformers and torch."""
 
+import gc
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,8 +148,16 @@ def test_strange_text_has_a_direction(family, text, make_model):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Keeps the garbage collector from looking through what all tests before have left, which takes as long."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @every_family
-def test_tokenizing_takes_time_in_proportion(family, make_model):
+def test_tokenizing_takes_time_in_proportion(family, make_model, no_collector):
     """The longest texts that a request may hold are tokenized within half a CPU second each, whatever they hold."""
     encoder = make_model(family).encoder
 

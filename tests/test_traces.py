@@ -157,7 +157,7 @@ def test_without_traces_opentelemetry_is_not_imported():
         "import sys; sys.modules['opentelemetry'] = None\n"
         "from recwire_server.cli import app\n"
         "from recwire_server.app import App\n"
-        "from recwire_server.config import load_settings\n"
+        "from recwire_server.setting_source import load_settings\n"
         "from recwire_server.testing import HashEncoder\n"
         "App(load_settings({}), HashEncoder())\n"
     )
