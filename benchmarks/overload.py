@@ -160,14 +160,14 @@ def _percentile(outcomes: Outcomes, code: str, percent: float) -> Any:
     return None if not taken_s else round(1e3 * float(np.percentile(taken_s, percent)), 2)
 
 
-def plot(result: Result, path: Path) -> None:
-    """Draw what was served of what was offered, and how fast it was served or refused."""
+def plot(result: Result) -> Any:
+    """Return a figure of what was served of what was offered, and how fast it was served or refused."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 7), layout="constrained")
     for row, (kind, loaded) in zip(figure.subplots(2, 2), _kinds(result), strict=True):
         _draw(kind, loaded, *row)
-    figure.savefig(path, metadata={"Date": None})
+    return figure
 
 
 def _draw(kind: str, loaded: Loaded, rates: Any, times: Any) -> None:

@@ -298,8 +298,8 @@ def _item(number: int, version: int) -> Item:
     return item
 
 
-def plot(result: Result, path: Path) -> None:
-    """Draw what the process held over time, from the first sample on."""
+def plot(result: Result) -> Any:
+    """Return a figure of what the process held over time, from the first sample on."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), layout="constrained")
@@ -311,4 +311,4 @@ def plot(result: Result, path: Path) -> None:
         axes.axvline(result["warm_up_s"] / 60, color="gray", linestyle="--")
         axes.grid(alpha=0.3)
     axes.set(xlabel="minutes; what comes before the dashed line does not count")
-    figure.savefig(path, metadata={"Date": None})
+    return figure
