@@ -9,6 +9,7 @@ from math import inf
 
 import numpy as np
 
+from recwire_server import memory
 from recwire_server.clock import Clock
 from recwire_server.encoder import Priority, Purpose
 from recwire_server.encoder.embedder import Embedder
@@ -191,6 +192,7 @@ class Catalogue:
         else:
             self._missed = self._building = None
             self._build_if_due()  # so much may have come meanwhile
+            await asyncio.to_thread(memory.give_back_free)  # what the old one took, and building the new one
 
     async def _code_tail(self) -> None:
         """Give the rows that every search scores codes."""
