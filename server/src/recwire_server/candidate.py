@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,7 @@ class Eligibility:
         return labels
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An item that may come back: its label in the generation, and its score."""
 
     label: int
@@ -122,8 +121,8 @@ def find_without_query(
         newest = tied[_best_with_ties(newness[tied], k - (len(best) - len(tied)))]
         best = np.concatenate([best[values[best] > values[best].min()], newest])
         labels, values, newness = labels[best], values[best], newness[best]
-    rows = zip(labels.tolist(), values.tolist(), newness.tolist(), strict=True)
-    keyed = [(-score, -new, generation.item_id(label), label) for label, score, new in rows]
+    rows = zip(labels.tolist(), generation.item_ids(labels), values.tolist(), newness.tolist(), strict=True)
+    keyed = [(-score, -new, item_id, label) for label, item_id, score, new in rows]
     return [Candidate(label, item_id, -minus) for minus, _, item_id, label in sorted(keyed)[:k]]
 
 
@@ -136,12 +135,8 @@ def _best_with_ties(values: NDArray[Any], k: int) -> NDArray[np.int64]:
 
 def ranked(generation: Generation, matches: Matches) -> list[Candidate]:
     """Return matches as candidates, ties by item id."""
-    candidates = [
-        Candidate(label, generation.item_id(label), score)
-        for label, score in zip(matches.labels.tolist(), matches.scores.tolist(), strict=True)
-    ]
-    candidates.sort(key=lambda candidate: (-candidate.score, candidate.item_id))
-    return candidates
+    found = zip(matches.labels.tolist(), generation.item_ids(matches.labels), matches.scores.tolist(), strict=True)
+    return sorted(map(Candidate._make, found), key=lambda candidate: (-candidate.score, candidate.item_id))
 
 
 def _cost_of_those_that_pass_s(generation: Generation, eligibility: Eligibility) -> float:
@@ -207,8 +202,7 @@ def _may_come(generation: Generation, labels: Labels, eligibility: Eligibility) 
         mask &= np.fromiter((label in passing for label in labels.tolist()), np.bool_, len(mask))
     if eligibility.excluded_item_ids:
         excluded = eligibility.excluded_item_ids
-        item_ids = map(generation.item_id, labels.tolist())
-        mask &= np.fromiter((item_id not in excluded for item_id in item_ids), np.bool_, len(mask))
+        mask &= np.array([item_id not in excluded for item_id in generation.item_ids(labels)], np.bool_)
     return mask
 
 

@@ -65,9 +65,10 @@ class Generation:
         """Return the label of an item of the catalogue; None for an unknown or a deleted one."""
         return self._labels[item_id] if item_id in self else None
 
-    def item_id(self, label: int) -> str:
-        """Return the item of a label."""
-        return self._item_ids[label]
+    def item_ids(self, labels: Labels) -> list[str]:
+        """Return the items of labels."""
+        item_ids = self._item_ids
+        return [item_ids[label] for label in labels.tolist()]
 
     def revision(self, item_id: str) -> int:
         """Return the catalogue's revision that wrote or deleted the item; 0: it never was."""

@@ -15,7 +15,7 @@ from recwire_server.index.code import Bias, CodedQuery, Segment
 from recwire_server.index.matrix import Matrix
 from recwire_server.index.projection import Projection
 from recwire_server.index.sealed import BuildRules, Sealed, seal
-from recwire_server.vector import Query, Vector, Vectors
+from recwire_server.vector import Query, Vector, Vectors, length
 
 
 class Method(StrEnum):
@@ -143,7 +143,8 @@ class AdaptiveIndex(Index):
         if segments:
             coded = code.nearest(segments, CodedQuery(short_query), width, self._bias.rows)
             found = np.concatenate([found, coded])
-        found = np.concatenate([found, exact.scan(self._matrix, query, self._coded_count, k)])
+        if self.scored_count:
+            found = np.concatenate([found, exact.scan(self._matrix, query, self._coded_count, k)])
         return self._with_foreign(found, self._bias.rows)
 
     def search_among(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
@@ -250,13 +251,13 @@ class AdaptiveIndex(Index):
 
     def _search_graph(self, query: Query, short_query: Vector, width: int) -> tuple[Labels, int]:
         """Return what the graph finds, and the first label that it does not have; nothing and 0 without one."""
-        nothing = np.zeros(0, np.int64)
         graph = self._sealed.graph if self._sealed else None
-        if self._sealed is None or graph is None or width > len(graph.labels) // 2:
-            return nothing, 0
-        ef_search = self._sealed.calibration.ef_search(float(np.linalg.norm(query)))
-        found = graph.nearest(short_query, width, ef_search)
-        return (nothing, 0) if found is None else (found, graph.row_count)
+        if self._sealed is not None and graph is not None and width <= len(graph.labels) // 2:
+            ef_search = self._sealed.calibration.ef_search(length(query))
+            found = graph.nearest(short_query, width, ef_search)
+            if found is not None:
+                return found, graph.row_count
+        return np.zeros(0, np.int64), 0
 
     def _with_foreign(self, found: Labels, bias: Bias) -> Labels:
         """Return what was found, and the foreign rows that the bias lets in."""
