@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from recwire_server.generation import Generation
-from recwire_server.index import Labels, Matches, Scores
+from recwire_server.index import Labels, Matches, Near, Scores
 from recwire_server.vector import Query
 
 # Of the items that are excluded by id, so many times the limit may be among the nearest before a second search pays.
@@ -44,7 +44,7 @@ class Eligibility:
     def labels(self, generation: Generation) -> Labels:
         """Return the labels of all items that may come back, ascending."""
         labels = generation.index.live_labels() if self.passing is None else _array(self.passing)
-        labels = labels[generation.published(labels, self.now_ns)]
+        labels = generation.published(labels, self.now_ns)
         if self.excluded_item_ids:
             may_come = np.ones(generation.index.row_count, np.bool_)
             may_come[generation.labels(self.excluded_item_ids)] = False
@@ -160,9 +160,9 @@ def _by_search(generation: Generation, query: Query, k: int, eligibility: Eligib
         if width > item_count or generation.index.search_cost_s(width) > most_s:
             break
         near = generation.index.near(query, width)
-        may_come = near[_may_come(generation, near, eligibility)]
-        if len(may_come) * width >= k * len(near):  # there are more of them than asked for: so many are in their share
-            return generation.index.best_of(may_come, query, k)
+        eligible = Near(*(_eligible(generation, labels, eligibility) for labels in (near.placed, near.unplaced)))
+        if len(eligible) * width >= k * len(near):  # there are more of them than asked for: so many are in their share
+            return generation.index.best_near(eligible, query, k)
         wanted *= 4  # few searches, before the others
     return None
 
@@ -181,7 +181,7 @@ def _by_threshold(
     while width <= len(labels) and generation.index.search_cost_s(width) <= most_s:
         near = generation.index.search(query, width)
         most = labels[np.argpartition(extra[labels], -width)[-width:]]
-        either = np.union1d(_eligible(generation, near, eligibility).labels, most)
+        either = np.union1d(_eligible(generation, near.labels, eligibility), most)
         matches = generation.index.best_of(either, query, k, extra)
         if matches.scores[k - 1] >= near.scores[-1] + extra[most].min():
             return matches
@@ -189,21 +189,16 @@ def _by_threshold(
     return None
 
 
-def _eligible(generation: Generation, matches: Matches, eligibility: Eligibility) -> Matches:
-    mask = _may_come(generation, matches.labels, eligibility)
-    return Matches(matches.labels[mask], matches.scores[mask])
-
-
-def _may_come(generation: Generation, labels: Labels, eligibility: Eligibility) -> NDArray[np.bool_]:
-    """Return (count,) which of the labels may come back."""
-    mask = generation.published(labels, eligibility.now_ns)
+def _eligible(generation: Generation, labels: Labels, eligibility: Eligibility) -> Labels:
+    """Return those of the labels that may come back, in their order."""
+    labels = generation.published(labels, eligibility.now_ns)
     if eligibility.passing is not None:
         passing = eligibility.passing
-        mask &= np.fromiter((label in passing for label in labels.tolist()), np.bool_, len(mask))
-    if eligibility.excluded_item_ids:
+        labels = labels[[label in passing for label in labels.tolist()]]
+    if eligibility.excluded_item_ids and len(labels):
         excluded = eligibility.excluded_item_ids
-        mask &= np.array([item_id not in excluded for item_id in generation.item_ids(labels)], np.bool_)
-    return mask
+        labels = labels[[item_id not in excluded for item_id in generation.item_ids(labels)]]
+    return labels
 
 
 def _array(labels: BitMap) -> Labels:

@@ -163,13 +163,13 @@ class Generation:
         times: NDArray[np.int64] = self._new_times_ns.rows[labels]
         return times
 
-    def published(self, labels: Labels, now_ns: int) -> NDArray[np.bool_]:
-        """Return (count,) which of the labels are published and not expired."""
+    def published(self, labels: Labels, now_ns: int) -> Labels:
+        """Return those of the labels that are published and not expired."""
         if not self._any_times:
-            return np.ones(len(labels), np.bool_)
-        mask: NDArray[np.bool_] = self._publish_times_ns.rows[labels] <= now_ns
-        mask &= now_ns < self._expire_times_ns.rows[labels]
-        return mask
+            return labels
+        is_published = self._publish_times_ns.rows[labels] <= now_ns
+        is_published &= now_ns < self._expire_times_ns.rows[labels]
+        return labels[is_published]
 
     def _enter(self, label: int, item: ItemVector) -> None:
         item_id = item.item_id
