@@ -42,8 +42,13 @@ def plain(
 ) -> list[tuple[float, str]]:
     """The k best, one item at a time."""
     rows = generation.index.vectors(list(range(len(generation)))).astype(np.float64)
-    scored = [(float(rows[label] @ query + extra[label]), generation.item_id(label)) for label in labels]
+    scored = [(float(rows[label] @ query + extra[label]), id_of(generation, label)) for label in labels]
     return sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:k]
+
+
+def id_of(generation: Generation, label: int) -> str:
+    (item_id,) = generation.item_ids(np.array([label]))
+    return item_id
 
 
 def scores_of(candidates: list[Candidate]) -> list[float]:
@@ -62,7 +67,7 @@ def test_groups_of_equal_boosts_hold_the_best(seed, count, k, rules):
     groups = [
         BitMap(np.flatnonzero((pattern == matches.T).all(axis=1)).tolist()) for pattern in np.unique(matches.T, axis=0)
     ]
-    eligibility = Eligibility(None, {generation.item_id(0)}, NOW_NS)
+    eligibility = Eligibility(None, {id_of(generation, 0)}, NOW_NS)
     found = find_by_groups(generation, query, k, eligibility, extra, [group for group in groups if group])
     expected = plain(generation, query, extra, k, list(range(1, count)))
     assert scores_of(found) == pytest.approx([score for score, _ in expected], abs=1e-9)
@@ -86,7 +91,7 @@ def test_without_a_query_the_popular_come_before_the_new(rows, k):
 
     def key(label: int) -> tuple[float, bool, int, str]:
         score, popular, new = rows[label]
-        return -score, not popular, 0 if popular else -new, generation.item_id(label)
+        return -score, not popular, 0 if popular else -new, id_of(generation, label)
 
     assert [one.label for one in found] == sorted(range(len(rows)), key=key)[:k]
 

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from recwire_server.generation import Generation
-from recwire_server.index import Labels, Matches, Scores
+from recwire_server.index import Labels, Matches, Near, Scores
 from recwire_server.vector import Query
 
 # Of the items that are excluded by id, so many times the limit may be among the nearest before a second search pays.
@@ -44,7 +44,7 @@ class Eligibility:
     def labels(self, generation: Generation) -> Labels:
         """Return the labels of all items that may come back, ascending."""
         labels = generation.index.live_labels() if self.passing is None else _array(self.passing)
-        labels = labels[generation.published(labels, self.now_ns)]
+        labels = generation.published(labels, self.now_ns)
         if self.excluded_item_ids:
             may_come = np.ones(generation.index.row_count, np.bool_)
             may_come[generation.labels(self.excluded_item_ids)] = False
@@ -52,8 +52,7 @@ class Eligibility:
         return labels
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An item that may come back: its label in the generation, and its score."""
 
     label: int
@@ -122,8 +121,8 @@ def find_without_query(
         newest = tied[_best_with_ties(newness[tied], k - (len(best) - len(tied)))]
         best = np.concatenate([best[values[best] > values[best].min()], newest])
         labels, values, newness = labels[best], values[best], newness[best]
-    rows = zip(labels.tolist(), values.tolist(), newness.tolist(), strict=True)
-    keyed = [(-score, -new, generation.item_id(label), label) for label, score, new in rows]
+    rows = zip(labels.tolist(), generation.item_ids(labels), values.tolist(), newness.tolist(), strict=True)
+    keyed = [(-score, -new, item_id, label) for label, item_id, score, new in rows]
     return [Candidate(label, item_id, -minus) for minus, _, item_id, label in sorted(keyed)[:k]]
 
 
@@ -136,12 +135,8 @@ def _best_with_ties(values: NDArray[Any], k: int) -> NDArray[np.int64]:
 
 def ranked(generation: Generation, matches: Matches) -> list[Candidate]:
     """Return matches as candidates, ties by item id."""
-    candidates = [
-        Candidate(label, generation.item_id(label), score)
-        for label, score in zip(matches.labels.tolist(), matches.scores.tolist(), strict=True)
-    ]
-    candidates.sort(key=lambda candidate: (-candidate.score, candidate.item_id))
-    return candidates
+    found = zip(matches.labels.tolist(), generation.item_ids(matches.labels), matches.scores.tolist(), strict=True)
+    return sorted(map(Candidate._make, found), key=lambda candidate: (-candidate.score, candidate.item_id))
 
 
 def _cost_of_those_that_pass_s(generation: Generation, eligibility: Eligibility) -> float:
@@ -165,9 +160,9 @@ def _by_search(generation: Generation, query: Query, k: int, eligibility: Eligib
         if width > item_count or generation.index.search_cost_s(width) > most_s:
             break
         near = generation.index.near(query, width)
-        may_come = near[_may_come(generation, near, eligibility)]
-        if len(may_come) * width >= k * len(near):  # there are more of them than asked for: so many are in their share
-            return generation.index.best_of(may_come, query, k)
+        eligible = Near(*(_eligible(generation, labels, eligibility) for labels in (near.placed, near.unplaced)))
+        if len(eligible) * width >= k * len(near):  # there are more of them than asked for: so many are in their share
+            return generation.index.best_near(eligible, query, k)
         wanted *= 4  # few searches, before the others
     return None
 
@@ -186,7 +181,7 @@ def _by_threshold(
     while width <= len(labels) and generation.index.search_cost_s(width) <= most_s:
         near = generation.index.search(query, width)
         most = labels[np.argpartition(extra[labels], -width)[-width:]]
-        either = np.union1d(_eligible(generation, near, eligibility).labels, most)
+        either = np.union1d(_eligible(generation, near.labels, eligibility), most)
         matches = generation.index.best_of(either, query, k, extra)
         if matches.scores[k - 1] >= near.scores[-1] + extra[most].min():
             return matches
@@ -194,22 +189,16 @@ def _by_threshold(
     return None
 
 
-def _eligible(generation: Generation, matches: Matches, eligibility: Eligibility) -> Matches:
-    mask = _may_come(generation, matches.labels, eligibility)
-    return Matches(matches.labels[mask], matches.scores[mask])
-
-
-def _may_come(generation: Generation, labels: Labels, eligibility: Eligibility) -> NDArray[np.bool_]:
-    """Return (count,) which of the labels may come back."""
-    mask = generation.published(labels, eligibility.now_ns)
+def _eligible(generation: Generation, labels: Labels, eligibility: Eligibility) -> Labels:
+    """Return those of the labels that may come back, in their order."""
+    labels = generation.published(labels, eligibility.now_ns)
     if eligibility.passing is not None:
         passing = eligibility.passing
-        mask &= np.fromiter((label in passing for label in labels.tolist()), np.bool_, len(mask))
-    if eligibility.excluded_item_ids:
+        labels = labels[[label in passing for label in labels.tolist()]]
+    if eligibility.excluded_item_ids and len(labels):
         excluded = eligibility.excluded_item_ids
-        item_ids = map(generation.item_id, labels.tolist())
-        mask &= np.fromiter((item_id not in excluded for item_id in item_ids), np.bool_, len(mask))
-    return mask
+        labels = labels[[item_id not in excluded for item_id in generation.item_ids(labels)]]
+    return labels
 
 
 def _array(labels: BitMap) -> Labels:

@@ -65,9 +65,10 @@ class Generation:
         """Return the label of an item of the catalogue; None for an unknown or a deleted one."""
         return self._labels[item_id] if item_id in self else None
 
-    def item_id(self, label: int) -> str:
-        """Return the item of a label."""
-        return self._item_ids[label]
+    def item_ids(self, labels: Labels) -> list[str]:
+        """Return the items of labels."""
+        item_ids = self._item_ids
+        return [item_ids[label] for label in labels.tolist()]
 
     def revision(self, item_id: str) -> int:
         """Return the catalogue's revision that wrote or deleted the item; 0: it never was."""
@@ -162,13 +163,13 @@ class Generation:
         times: NDArray[np.int64] = self._new_times_ns.rows[labels]
         return times
 
-    def published(self, labels: Labels, now_ns: int) -> NDArray[np.bool_]:
-        """Return (count,) which of the labels are published and not expired."""
+    def published(self, labels: Labels, now_ns: int) -> Labels:
+        """Return those of the labels that are published and not expired."""
         if not self._any_times:
-            return np.ones(len(labels), np.bool_)
-        mask: NDArray[np.bool_] = self._publish_times_ns.rows[labels] <= now_ns
-        mask &= now_ns < self._expire_times_ns.rows[labels]
-        return mask
+            return labels
+        is_published = self._publish_times_ns.rows[labels] <= now_ns
+        is_published &= now_ns < self._expire_times_ns.rows[labels]
+        return labels[is_published]
 
     def _enter(self, label: int, item: ItemVector) -> None:
         item_id = item.item_id

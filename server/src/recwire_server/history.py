@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import exp2
 from typing import NamedTuple
 
@@ -76,7 +77,7 @@ class UserVector:
         """(dim,) float64; zeros if nothing has moved the user."""
         return self.s / self.n if self.n else self.s
 
-    @property
+    @cached_property
     def is_zero(self) -> bool:
         """Whether it points nowhere: no events, or only such as move nothing, or ones that cancel out."""
         return float(np.abs(self.s).max()) <= NOISE_SHARE * self.size

@@ -98,4 +98,4 @@ def total(parts: Sequence[Part]) -> Scores:
 
 def _recommendable(generation: Generation, now_ns: int) -> Labels:
     labels = generation.index.live_labels()
-    return labels[generation.published(labels, now_ns)]
+    return generation.published(labels, now_ns)

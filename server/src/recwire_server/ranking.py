@@ -227,8 +227,7 @@ def _explained(
     values = (vectors @ items.T) * coefficients[:, np.newaxis]  # (terms, items)
     without_event = "history" if query.terms else "query"
     return [
-        replace(
-            recommendation,
+        recommendation._replace(
             contributions=[
                 *(
                     _of_term(term, value, without_event)

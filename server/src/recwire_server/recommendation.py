@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from recwire_server.event import Event
 from recwire_server.filter import Boost, Filter
@@ -98,8 +99,7 @@ class Contribution:
     part: str
 
 
-@dataclass(frozen=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """One recommended item; contributions add up to the score, and are there only where they were asked for."""
 
     item_id: str

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -230,7 +231,7 @@ class Recommender:
 
     async def _with_items(self, recommendations: Sequence[Recommendation]) -> list[Recommendation]:
         items = await self._catalogue.items([recommendation.item_id for recommendation in recommendations])
-        return [replace(recommendation, item=items.get(recommendation.item_id)) for recommendation in recommendations]
+        return [recommendation._replace(item=items.get(recommendation.item_id)) for recommendation in recommendations]
 
 
 def _without(events: Sequence[Event], event_ids: AbstractSet[str]) -> list[Event]:
@@ -251,5 +252,6 @@ def _duplicates(events: Sequence[Event], new_event_ids: set[str]) -> list[str]:
 def _recommendation_id(target: Target, revision: int, recommendations: Sequence[Recommendation]) -> str:
     """Return a name of the answer: the same for the same state and request, for answers are deterministic."""
     subject = target if isinstance(target, UserTarget | ItemTarget | TextTarget) else type(target).__name__
-    content = repr((subject, revision, [(r.item_id, r.score) for r in recommendations]))
-    return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
+    content = f"{subject!r} {revision} {[one.item_id for one in recommendations]!r}".encode()
+    scores = array("d", [one.score for one in recommendations])
+    return hashlib.blake2b(content + scores.tobytes(), digest_size=12).hexdigest()

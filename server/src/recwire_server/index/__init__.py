@@ -29,6 +29,20 @@ class Matches:
     scores: Scores
 
 
+@dataclass(frozen=True)
+class Near:
+    """Rows, each once, among which the nearest to a query are; unscored.
+
+    placed: labels of those whose order is known, about, nearest first. unplaced: of those that only a score can place.
+    """
+
+    placed: Labels
+    unplaced: Labels
+
+    def __len__(self) -> int:
+        return len(self.placed) + len(self.unplaced)
+
+
 class Index(Protocol):
     """Rows of vectors that are searched by inner product. Called from one thread, the event loop's.
 
@@ -62,8 +76,11 @@ class Index(Protocol):
         """Return the k rows nearest to query (dim,), fewer if there are not so many. With `exact` every row is
         scored."""
 
-    def near(self, query: Query, k: int) -> Labels:
-        """Return the labels of rows, not removed, each once, among which the k nearest are; in no order, unscored."""
+    def near(self, query: Query, k: int) -> Near:
+        """Return rows, not removed, among which the k nearest are."""
+
+    def best_near(self, near: Near, query: Query, k: int) -> Matches:
+        """Return the k nearest of what is near, or of a part of it that holds its own k nearest."""
 
     def search_among(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         """Return the k best of these rows, each given once, not removed.

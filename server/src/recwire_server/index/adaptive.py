@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from recwire_server.column import Column
-from recwire_server.index import Index, Labels, Matches, Scores, code, exact
+from recwire_server.index import Index, Labels, Matches, Near, Scores, code, exact
 from recwire_server.index.calibration import K, least_true_scores
 from recwire_server.index.code import Bias, CodedQuery, Segment
 from recwire_server.index.matrix import Matrix
 from recwire_server.index.projection import Projection
 from recwire_server.index.sealed import BuildRules, Sealed, seal
-from recwire_server.vector import Query, Vector, Vectors
+from recwire_server.vector import Query, Vector, Vectors, length
+
+NO_LABELS: Labels = np.zeros(0, np.int64)
 
 
 class Method(StrEnum):
@@ -39,7 +41,8 @@ class AdaptiveIndex(Index):
         self._bias = Column(np.float32, 0)  # minus infinity for removed rows
         self._sealed: Sealed | None = None
         self._segments: list[Segment] = []
-        self._foreign: Labels = np.zeros(0, np.int64)  # rows that only their scores find
+        self._foreign = NO_LABELS  # rows that only their scores find
+        self._is_foreign = np.zeros(0, np.bool_)  # by label, of the rows that have codes
 
     def __len__(self) -> int:
         return len(self._matrix)
@@ -131,20 +134,29 @@ class AdaptiveIndex(Index):
     def search(self, query: Query, k: int, *, exact: bool = False) -> Matches:
         if exact or self._sealed is None or k == 0:
             return self._search_all(query, k)
-        return self.best_of(self.near(query, k), query, k)
+        return self.best_near(self.near(query, k), query, k)
 
-    def near(self, query: Query, k: int) -> Labels:
+    def near(self, query: Query, k: int) -> Near:
         if self._sealed is None:
-            return exact.scan(self._matrix, query, 0, k)
+            return Near(NO_LABELS, exact.scan(self._matrix, query, 0, k))
         short_query = self._sealed.projection.map_query(query)
         width = self._width(k)
-        found, first_coded = self._search_graph(query, short_query, width)
+        placed, first_coded = self._search_graph(query, short_query, width)
+        unplaced = self._foreign
+        if len(unplaced):
+            placed = placed[~self._is_foreign[placed]]
+            unplaced = unplaced[self._bias.rows[unplaced] > -np.inf]
         segments = [segment for segment in self._segments if segment.first >= first_coded]
         if segments:
             coded = code.nearest(segments, CodedQuery(short_query), width, self._bias.rows)
-            found = np.concatenate([found, coded])
-        found = np.concatenate([found, exact.scan(self._matrix, query, self._coded_count, k)])
-        return self._with_foreign(found, self._bias.rows)
+            unplaced = np.concatenate([unplaced, coded[~self._is_foreign[coded]]])
+        if self.scored_count:
+            unplaced = np.concatenate([unplaced, exact.scan(self._matrix, query, self._coded_count, k)])
+        return Near(placed, unplaced)
+
+    def best_near(self, near: Near, query: Query, k: int) -> Matches:
+        placed = near.placed if self._sealed is None else near.placed[: self._width(k)]
+        return self.best_of(np.concatenate([placed, near.unplaced]) if len(near.unplaced) else placed, query, k)
 
     def search_among(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         if self._sealed is None or k == 0:
@@ -249,14 +261,15 @@ class AdaptiveIndex(Index):
         return exact.rescored(self._matrix, exact.scan(self._matrix, query, 0, k), query, k)
 
     def _search_graph(self, query: Query, short_query: Vector, width: int) -> tuple[Labels, int]:
-        """Return what the graph finds, and the first label that it does not have; nothing and 0 without one."""
-        nothing = np.zeros(0, np.int64)
+        """Return what the graph finds, nearest first, and the first label that it does not have; nothing and 0 without
+        one."""
         graph = self._sealed.graph if self._sealed else None
-        if self._sealed is None or graph is None or width > len(graph.labels) // 2:
-            return nothing, 0
-        ef_search = self._sealed.calibration.ef_search(float(np.linalg.norm(query)))
-        found = graph.nearest(short_query, width, ef_search)
-        return (nothing, 0) if found is None else (found, graph.row_count)
+        if self._sealed is not None and graph is not None and width <= len(graph.labels) // 2:
+            ef_search = self._sealed.calibration.ef_search(length(query))
+            found = graph.nearest(short_query, width, ef_search)
+            if found is not None:
+                return found, graph.row_count
+        return NO_LABELS, 0
 
     def _with_foreign(self, found: Labels, bias: Bias) -> Labels:
         """Return what was found, and the foreign rows that the bias lets in."""
@@ -267,3 +280,5 @@ class AdaptiveIndex(Index):
     def _adopt_segments(self, segments: Sequence[Segment]) -> None:
         self._segments = list(segments)
         self._foreign = np.concatenate([segment.foreign for segment in segments])
+        self._is_foreign = np.zeros(self._coded_count, np.bool_)
+        self._is_foreign[self._foreign] = True

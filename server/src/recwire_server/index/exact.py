@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from recwire_server.index import Labels, Matches, Scores
 from recwire_server.index.matrix import Matrix
-from recwire_server.vector import Query, Vector
+from recwire_server.vector import Query, Vector, length
 
 # Sums of a few hundred products in float32 err by less than this share of the vectors' lengths multiplied: rows whose
 # scores lie closer to the k-th are rescored too.
@@ -72,7 +72,7 @@ def _scores_apart(matrix: Matrix, labels: Labels, query: Vector) -> Vector:
 
 def _error(query: Query) -> np.float32:
     """Return by how much the float32 score of a row of length 1 errs at most."""
-    return np.float32(FLOAT32_ERROR * np.linalg.norm(query))
+    return np.float32(FLOAT32_ERROR * length(query))
 
 
 def _may_be_best(scores: NDArray[np.floating], errors: NDArray[np.float32], k: int) -> NDArray[np.bool_]:

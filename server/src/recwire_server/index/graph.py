@@ -53,7 +53,7 @@ class Graph:
         return len(self.labels) * (4 * int(self.hnsw.dim) + NODE_BYTES)
 
     def nearest(self, short_query: Vector, k: int, ef_search: int) -> Labels | None:
-        """Return the labels of the k nearest; None if it cannot reach so many."""
+        """Return the labels of the k nearest, nearest first; None if it cannot reach so many."""
         self.hnsw.set_ef(max(ef_search, k))
         try:
             labels, _ = self.hnsw.knn_query(short_query, k, num_threads=1)

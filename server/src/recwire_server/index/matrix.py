@@ -89,6 +89,8 @@ class Matrix:
     def take(self, labels: Sequence[int] | Labels) -> Vectors:
         """Return (count, dim) rows."""
         labels = np.asarray(labels, np.int64)
+        if self._row_count == self.mapped_count:
+            return self._mapped[labels]
         is_recent = labels >= self.mapped_count
         if is_recent.all():
             return self._recent.rows[labels - self.mapped_count]

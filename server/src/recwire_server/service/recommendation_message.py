@@ -12,6 +12,7 @@ from recwire_server.recommendation import (
     Options,
     Recommendation,
     SessionTarget,
+    Strategy,
     Target,
     TextTarget,
     UserTarget,
@@ -24,9 +25,13 @@ from recwire_server.service.item_message import item_message
 from recwire_server.user_id import UserIds
 
 DEFAULT_LIMIT = 10
+DEFAULT_OPTIONS = Options(limit=DEFAULT_LIMIT)
 MAX_LIMIT = 1_000
 MAX_OPTION_IDS = 1_000
 MAX_SESSION_EVENTS = 256
+
+# On the wire. That of the field's type, not its name: ten of them are told in each answer.
+STRATEGIES = {one: recommendation_pb2.Strategy.Value(f"STRATEGY_{one.name}") for one in Strategy}
 
 
 class SeenPolicy(IntEnum):
@@ -69,6 +74,8 @@ def target_from(
 
 def options_from(message: recommendation_pb2.RecommendOptions, field: str, check: FieldCheck) -> Options:
     """Return what options mean; their violations go to check."""
+    if not message.ByteSize():
+        return DEFAULT_OPTIONS
     if message.limit > MAX_LIMIT:
         check.add(f"{field}.limit", f"is {message.limit:,}; the limit is {MAX_LIMIT:,}")
     if not 0 <= message.diversity <= 1:
@@ -96,13 +103,15 @@ def options_from(message: recommendation_pb2.RecommendOptions, field: str, check
 
 def answer_message(answer: Answer, model: ModelVersion) -> recommendation_pb2.RecommendResponse:
     """Return an answer as it is sent."""
-    return recommendation_pb2.RecommendResponse(
-        recommendations=[_recommendation_message(recommendation) for recommendation in answer.recommendations],
+    response = recommendation_pb2.RecommendResponse(
         revision=answer.revision,
         model=model_message(model),
         recommendation_id=answer.recommendation_id,
         shortfall=recommendation_pb2.Shortfall.Name(answer.shortfall.value),
     )
+    for recommendation in answer.recommendations:
+        _add(response, recommendation)
+    return response
 
 
 def model_message(model: ModelVersion) -> model_pb2.ModelVersion:
@@ -114,14 +123,13 @@ def _ids(values: Iterable[str], field: str, check: FieldCheck) -> frozenset[str]
     return frozenset(check.id(f"{field}[{i}]", value) for i, value in enumerate(values))
 
 
-def _recommendation_message(recommendation: Recommendation) -> recommendation_pb2.Recommendation:
-    return recommendation_pb2.Recommendation(
+def _add(response: recommendation_pb2.RecommendResponse, recommendation: Recommendation) -> None:
+    message = response.recommendations.add(
         item_id=recommendation.item_id,
         score=recommendation.score,
-        strategy=recommendation_pb2.Strategy.Name(recommendation.strategy.value),
-        contributions=[
-            recommendation_pb2.Contribution(event_id=c.event_id, item_id=c.item_id, value=c.value, part=c.part)
-            for c in recommendation.contributions
-        ],
-        item=None if recommendation.item is None else item_message(recommendation.item),
+        strategy=STRATEGIES[recommendation.strategy],
     )
+    for c in recommendation.contributions:
+        message.contributions.add(event_id=c.event_id, item_id=c.item_id, value=c.value, part=c.part)
+    if recommendation.item is not None:
+        message.item.CopyFrom(item_message(recommendation.item))
