@@ -10,10 +10,13 @@ from benchmarks import (
     embed_beside_bulk,
     embed_cost,
     encoder,
+    importing,
+    memory,
     overload,
     recall,
     recommend_options,
     restart,
+    scaling,
     smoke,
     soak,
     start,
@@ -35,6 +38,9 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "soak": soak,
     "update_user": update_user,
     "restart": restart,
+    "import": importing,
+    "memory": memory,
+    "scaling": scaling,
     "overload": overload,
 }
 QUICK_SET = (
@@ -48,6 +54,9 @@ QUICK_SET = (
     "recall",
     "update_user",
     "restart",
+    "import",
+    "memory",
+    "scaling",
 )
 
 
