@@ -16,8 +16,8 @@ from benchmarks.catalogue_vectors import SEED, make
 from benchmarks.measurement import Contender, measure
 from benchmarks.scaling.flight import fly
 from benchmarks.scaling.history import measure_histories
-from benchmarks.scaling.scaled import USERS, Scaled, pin_process, pinned, scaled, user_name
-from benchmarks.served import SHARED_DATA, default_encoder
+from benchmarks.scaling.scaled import USERS, Scaled, pin_process, scaled, user_name
+from benchmarks.served import SHARED_DATA, default_encoder, pinned
 
 
 @dataclass(frozen=True)

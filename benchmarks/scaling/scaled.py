@@ -69,17 +69,6 @@ def item_name(number: int) -> str:
     return f"item-{number}"
 
 
-@contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Keep this thread, and the threads that it starts, on one core for the length of the block."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 def pin_process(pid: int, core: int) -> None:
     """Keep a process on one core."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
