@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.figure import NUMBER, FigureError, rewritten
+from benchmarks.figure import FigureError, rewritten
 from benchmarks.result_file import ResultFileError, read_result_file
 
 LINK = re.compile(r'\[([^][]+)\]\(([^()\s]+\.json)\s+"([^"]+)"\)')
 UNIT = r"(?:us|µs|ms|s|[KMGT]i?B|x|times|%|\w+/s|\w+ a second)(?!\w)"
-UNLINKED = re.compile(rf"(?<![\w.,/-])(?={NUMBER})[-\d.,]*\d\s?{UNIT}")
+UNLINKED = re.compile(rf"(?<![\w.,/-])[-\d.,]*\d\s?{UNIT}")
 UNIT_BEHIND = re.compile(rf"\s?{UNIT}")
 CODE = re.compile(r"^```.*?^```|^ {4}[^\n]*|`[^`]+`", re.DOTALL | re.MULTILINE)
 LINK_OR_COMMENT = re.compile(r"\[[^][]*\]\([^()]*\)|<!--.*?-->", re.DOTALL)

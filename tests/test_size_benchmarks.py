@@ -1,6 +1,7 @@
 """The benchmarks of size: their pieces against plain oracles, and tiny runs, whose results are whole."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from benchmarks import importing, memory, scaling
 from benchmarks.markdown import markdown
 from benchmarks.memory import KINDS, Sample, fitted, footprint, measure_memory
+from benchmarks.report import can_draw
 from benchmarks.scaling.comparison import Extent, measure_scaling
+from benchmarks.scaling.history import user_count
 
 MIB = 2**20
 
@@ -27,8 +30,7 @@ def shown(module: Any, result: Mapping[str, Any]) -> str:
     """Return the tables, made of JSON alone; a plot is drawn where matplotlib is installed."""
     kept = json.loads(json.dumps(result))
     assert "nan" not in json.dumps(kept).lower().split('"')
-    if hasattr(module, "plot"):
-        pytest.importorskip("matplotlib")
+    if hasattr(module, "plot") and can_draw():
         module.plot(kept)
     return markdown(module.table(kept))
 
@@ -61,6 +63,14 @@ def test_what_a_process_holds_is_read_of_linux(tmp_path: Path):
     assert after.mapped_bytes - before.mapped_bytes == pytest.approx(8 * MIB, abs=MIB)
     assert after.resident_bytes == after.own_bytes + after.mapped_bytes
     assert after.disk_bytes - before.disk_bytes == pytest.approx(8 * MIB, rel=0.01)
+
+
+@pytest.mark.parametrize("length", [1, 10, 19, 100, 10_000])
+def test_histories_stay_as_long_as_they_are_told_to_be(length: int):
+    """Updates are shared by enough users that none grows by more than a tenth, or by one event."""
+    users = user_count(length, 700)
+    assert 1 <= users <= 700
+    assert math.ceil(700 / users) <= max(1, length / 10)
 
 
 def test_a_tiny_run_of_memory_is_whole(default_model):

@@ -13,6 +13,7 @@ from benchmarks.served import Served
 from recwire.v1.recommender_service_pb2 import RecommendRequest
 
 RECOMMEND = "/recwire.v1.RecommenderService/Recommend"
+MIN_CALLS_A_CALLER = 5  # in a round: with fewer it would be mostly its begin and end, when not all are in flight
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,11 @@ async def fly(
         method = channel.unary_unary(RECOMMEND)
         for _ in range(rounds + 1):
             for count, kept in flown.items():
-                kept.append(await _round(method, itertools.islice(messages, max(calls, 5 * count)), count, server))
+                kept.append(
+                    await _round(
+                        method, itertools.islice(messages, max(calls, MIN_CALLS_A_CALLER * count)), count, server
+                    )
+                )
     return {count: _told(kept[1:]) for count, kept in flown.items()}
 
 

@@ -23,7 +23,7 @@ def measure_histories(
     updates = rounds * calls + warm_up_calls
     contenders: dict[tuple[int, str], Contender] = {}
     for length in lengths:
-        users = _user_ids(length, updates)
+        users = [f"history-{length}-{number}" for number in range(user_count(length, updates))]
         for _ in one.client.update_user_stream(_updates(users, length, one.item_count)):
             pass
         for user_id in users:
@@ -33,10 +33,9 @@ def measure_histories(
     return {length: {call: measured[length, call] for call in (RECOMMEND, UPDATE)} for length in lengths}
 
 
-def _user_ids(length: int, updates: int) -> list[str]:
-    """Return so many users that no history grows by more than a tenth, or by an event."""
-    count = min(updates, math.ceil(updates / max(1.0, MOST_GROWTH * length)))
-    return [f"history-{length}-{number}" for number in range(count)]
+def user_count(length: int, updates: int) -> int:
+    """Return how many users so many updates are shared by, so that no history grows by more than a tenth, or one."""
+    return math.ceil(updates / max(1, int(MOST_GROWTH * length)))
 
 
 def _updates(user_ids: Sequence[str], length: int, item_count: int) -> Iterator[UserUpdate]:
