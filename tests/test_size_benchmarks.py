@@ -59,8 +59,8 @@ def test_what_a_process_holds_is_read_of_linux(tmp_path: Path):
     assert own.sum() + mapped.sum(dtype=np.int64) > 16 * MIB
     after = footprint(os.getpid(), 3, tmp_path)
     assert after.count == 3
-    assert after.own_bytes - before.own_bytes == pytest.approx(16 * MIB, abs=2 * MIB)
-    assert after.mapped_bytes - before.mapped_bytes == pytest.approx(8 * MIB, abs=MIB)
+    assert after.own_bytes - before.own_bytes == pytest.approx(16 * MIB, abs=4 * MIB)
+    assert after.mapped_bytes - before.mapped_bytes == pytest.approx(8 * MIB, abs=2 * MIB)
     assert after.resident_bytes == after.own_bytes + after.mapped_bytes
     assert after.disk_bytes - before.disk_bytes == pytest.approx(8 * MIB, rel=0.01)
 
