@@ -39,8 +39,9 @@ proto: $(INSTALLED) ## the client's generated code, from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --grpc_python_out=client/src protos/recwire/v1/*_service.proto
 	$(BIN)/python -c 'from recwire.service_config import service_config; print(service_config())' > client/service_config.json
 
-bench: $(INSTALLED) ## the quick benchmarks
-	$(BIN)/python -m benchmarks smoke --json $(BUILD)/smoke.json
+bench: $(INSTALLED) ## the quick benchmarks, in ten minutes, and a report of them in .build/bench
+	$(BIN)/python -m benchmarks --quick --json $(BUILD)/bench/quick.json
+	$(BIN)/python -m benchmarks report $(BUILD)/bench
 
 clean: ## back to a clean checkout
 	rm -rf .venv $(BUILD)

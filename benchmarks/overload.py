@@ -175,7 +175,7 @@ def _draw(kind: str, loaded: Loaded, rates: Any, times: Any) -> None:
     loads = [stage["load"] for stage in stages]
     rates.plot(loads, [stage["offered"] for stage in stages], "--", color="gray", label="offered")
     rates.plot(loads, [stage["goodput"] for stage in stages], "o-", label="served")
-    rates.set(ylabel="calls a second", yscale="log", ylim=(10, None))
+    rates.set(ylabel="calls a second", yscale="log", ylim=(1, None))
     for percent, style in (("50", "o-"), ("99", "s--")):
         for end, color in (("admitted", "tab:blue"), ("refused", "tab:red")):
             points = [(stage["load"], stage[f"{end}_p{percent}_ms"]) for stage in stages]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import hnswlib
 import numpy as np
@@ -37,6 +37,7 @@ THREADS = 2
 QUERY_SEED = 5
 K = 10
 PIECE_ROWS = 16_384
+LEAST_SHOWN = 0.0005  # of what is missed, on a logarithmic axis
 
 Queries = NDArray[np.float64]
 Find = Callable[[Queries], Labels]
@@ -95,6 +96,24 @@ def table(result: Result) -> Table:
             served = " (serves)" if name == measured["chosen"] else ""
             shown.add_row(size, name + served, f"{kinds[worst]['recall']:.4f}", worst, f"{mean_ms:.3f}")
     return shown
+
+
+def plot(result: Result) -> Any:
+    """Return a figure of what contenders miss, and what that takes, with a point for each kind of users."""
+    from matplotlib.figure import Figure
+
+    sizes = result["sizes"]
+    figure = Figure(figsize=(4 * len(sizes), 4), layout="constrained")
+    for axes, (size, measured) in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes.items(), strict=True):
+        for name, kinds in measured["contenders"].items():
+            missed = [max(LEAST_SHOWN, 1 - found["recall"]) for found in kinds.values()]
+            axes.plot([found["cpu_ms"] for found in kinds.values()], missed, "o", alpha=0.7, label=name)
+        axes.axhline(1 - result["recall_target"], color="gray", linestyle="--")
+        axes.set(title=f"{int(size):,} items", xlabel="CPU ms a search", xscale="log", yscale="log")
+        axes.set(ylabel=f"missed of the true ten; {LEAST_SHOWN}: none", ylim=(LEAST_SHOWN / 1.5, 1))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return figure
 
 
 def measure_size(count: int, encoder: Encoder) -> Measured:

@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from recwire import Client
+from recwire import Client, RecwireError
 from recwire.v1.admin_service_pb2 import GetServerInfoResponse
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.cache import find_default_model
@@ -19,6 +19,8 @@ from recwire_server.setting_source import load_settings
 TEXT = "a long walk in the mountains with an old friend"  # 12 tokens
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"  # real catalogues, beside the project where there are any
 FILMS = SHARED_DATA / "ml-latest-small"
+NO_REVISION_YET = 2**62
+LOOK_S = 0.1  # how late it may be noticed that an index is built
 
 
 @dataclass(frozen=True)
@@ -61,19 +63,32 @@ def served(data_dir: Path, *flags: str, log: Path | None = None) -> Iterator[Ser
             process.terminate()
 
 
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Keep this thread, and the threads and processes that it starts, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def settled(client: Client) -> GetServerInfoResponse:
     """Return the server's state once no index is being built; one that a write makes due is, once that is
     acknowledged."""
     while (info := client.get_server_info()).index.is_rebuilding:
-        client.recommend("nobody", limit=1)
+        with suppress(RecwireError):  # a call that waits for what does not come leaves the processor to the builder
+            client.recommend("nobody", limit=1, min_revision=NO_REVISION_YET, timeout_s=LOOK_S)
     return info
 
 
 def default_encoder() -> OnnxEncoder:
-    """Return the encoder that a server with default settings has; it has been started before, and has exported it."""
+    """Return the encoder that a server with default settings has, which has been exported before."""
     settings = load_settings({})
     folder = find_default_model(settings.precision, settings.cache_dir)
-    assert folder is not None, "a server exports it"
+    if folder is None:
+        raise SystemExit("no exported default model: recwire-server model export makes it")
     return OnnxEncoder.load(folder)
 
 

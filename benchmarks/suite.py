@@ -1,10 +1,8 @@
-"""The benchmarks by name, how one is run, and what is kept of it."""
+"""The benchmarks by name, which are quick, and how one is run."""
 
 import inspect
-import json
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,10 +10,13 @@ from benchmarks import (
     embed_beside_bulk,
     embed_cost,
     encoder,
+    importing,
+    memory,
     overload,
     recall,
-    recommend,
+    recommend_options,
     restart,
+    scaling,
     smoke,
     soak,
     start,
@@ -31,14 +32,32 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "embed_cost": embed_cost,
     "embed_beside_bulk": embed_beside_bulk,
     "encoder": encoder,
-    "recommend": recommend,
+    "recommend_options": recommend_options,
     "recall": recall,
     "stress": stress,
     "soak": soak,
     "update_user": update_user,
     "restart": restart,
+    "import": importing,
+    "memory": memory,
+    "scaling": scaling,
     "overload": overload,
 }
+QUICK_SET = (
+    # What `--quick` runs without names, together in ten minutes on two cores.
+    "smoke",
+    "start",
+    "embed_cost",
+    "embed_beside_bulk",
+    "encoder",
+    "recommend_options",
+    "recall",
+    "update_user",
+    "restart",
+    "import",
+    "memory",
+    "scaling",
+)
 
 
 class Device(StrEnum):
@@ -53,14 +72,14 @@ def takes_device(name: str) -> bool:
     return "device" in inspect.signature(BENCHMARKS[name].run).parameters
 
 
+def summary(name: str) -> str:
+    """Return the first line of what a benchmark says of itself, without its name."""
+    told = inspect.getdoc(BENCHMARKS[name]) or ""
+    return told.partition("\n")[0].removeprefix(f"{name}: ")
+
+
 def run(name: str, quick: bool, device: Device) -> Mapping[str, Any]:
     """Return the result of a benchmark. device: counts where one can be chosen."""
     chosen = (device,) if takes_device(name) else ()
     result: Mapping[str, Any] = BENCHMARKS[name].run(quick, *chosen)
     return result
-
-
-def keep(path: Path, stamp: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write results by name, and what they were run on, as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"environment": stamp, "results": results}, indent=1) + "\n")

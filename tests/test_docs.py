@@ -165,7 +165,9 @@ def options_of(command: str) -> list[str]:
 @pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS.glob("*.md")], ids=lambda page: page.name)
 def test_every_link_between_pages_leads_somewhere(page: Path):
     """Files that are linked exist, and so do their headings."""
-    for target, anchor in re.findall(r"\]\(([^)#:]+)(?:#([^)]*))?\)", page.read_text(encoding="utf-8")):
+    for target, anchor in re.findall(
+        r"\]\(([^)#:\s]+)(?:#([^)\s]*))?(?:\s+\"[^\"]*\")?\)", page.read_text(encoding="utf-8")
+    ):
         linked = page.parent / target
         assert linked.exists(), target
         if anchor:

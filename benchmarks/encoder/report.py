@@ -1,4 +1,4 @@
-"""How a result is shown to people: quality, speed, promises; on the terminal, and as Markdown for the README."""
+"""How a result is shown to people: quality, speed, promises."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,6 @@ class Sheet:
 def table(result: Mapping[str, Any]) -> Group:
     """Return the figures for people."""
     return Group(*map(_drawn, sheets(result)), *remarks(result))
-
-
-def markdown(result: Mapping[str, Any]) -> str:
-    """Return the figures for the README."""
-    return "\n\n".join([*map(_as_markdown, sheets(result)), "\n".join(f"- {remark}" for remark in remarks(result))])
 
 
 def sheets(result: Mapping[str, Any]) -> list[Sheet]:
@@ -108,8 +103,3 @@ def _drawn(sheet: Sheet) -> Table:
     for row in sheet.rows:
         drawn.add_row(*row)
     return drawn
-
-
-def _as_markdown(sheet: Sheet) -> str:
-    lines = [sheet.columns, ["---", *["---:"] * (len(sheet.columns) - 1)], *sheet.rows]
-    return "\n".join([f"{sheet.title}:", "", *(f"| {' | '.join(line)} |" for line in lines)])
