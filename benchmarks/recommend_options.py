@@ -1,4 +1,4 @@
-"""recommend: what exclusion, filters, diversity, boosts and exact search add to Recommend on 100,000 items.
+"""recommend_options: what exclusion, filters, diversity, boosts and exact search add to Recommend on 100,000 items.
 
 Each call is for one of 100 stored users with 100 events on items of three topics. The limit of a call is the plain
 one: seen items let in, no filter. The server's CPU counts. Vectors are made: 24 dimensions that topics differ in,
@@ -63,7 +63,7 @@ def run(quick: bool) -> Result:
     # One graph, over all items, when they are all in: each that is built on the way would take as long.
     flags = ("--exact-search-max-items", str(item_count - 1))
     with (
-        TemporaryDirectory(prefix="recwire-recommend-") as folder,
+        TemporaryDirectory(prefix="recwire-recommend-options-") as folder,
         served(Path(folder) / "data", *flags) as server,
         Client(server.address, timeout_s=60) as client,
     ):
@@ -91,7 +91,7 @@ def run(quick: bool) -> Result:
 
 def table(result: Result) -> Table:
     """Return the figures for people."""
-    return calls_table("recommend", result)
+    return calls_table("recommend_options", result)
 
 
 def _items(topics: NDArray[np.int64], dim: int) -> Iterator[Item]:
