@@ -93,9 +93,7 @@ class Visits:
     histories: of the users, by place.
     """
 
-    def __init__(
-        self, rows: Vectors, histories: Sequence[Sequence[int]], respond: Callable[[int, int], Answer]
-    ) -> None:
+    def __init__(self, rows: Vectors, histories: Sequence[Sequence[int]], respond: Respond) -> None:
         self._rows = rows
         self._histories = [list(history) for history in histories]
         self._respond = respond

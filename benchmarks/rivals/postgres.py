@@ -58,7 +58,7 @@ def postgres(folder: Path) -> Iterator["Postgres"]:
         shutil.chown(folder, user)
         folder.parent.chmod(0o711)  # a temporary folder, which only its owner may enter
     data = folder / "data"
-    initdb = [binaries / "initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
+    initdb = [str(binaries / "initdb"), "-D", str(data), "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
     run(initdb, check=True, stdout=DEVNULL, cwd=folder, **as_user(user))
     settings = [f"--{name}={value}" for name, value in {**SETTINGS, "unix_socket_directories": folder}.items()]
     command = [str(binaries / "postgres"), "-D", str(data), *settings]
@@ -80,7 +80,6 @@ class Postgres:
 
     def __init__(self, connection: Any, processes: ServerProcesses) -> None:
         self._connection = connection
-        self._processes = processes
         ((vector_version,),) = self._rows("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
         ((server_version,),) = self._rows("SHOW server_version")
         self.version = f"PostgreSQL {server_version}, pgvector {vector_version}"

@@ -33,7 +33,7 @@ def redis_server(folder: Path) -> Iterator["RedisServer"]:
         *("--save", "", "--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0"),
     ]
     with (
-        running(command, "eady to accept connections") as processes,
+        running(command, "Ready to accept connections") as processes,
         redis.Redis(unix_socket_path=str(address)) as client,
     ):
         yield RedisServer(client, processes)
