@@ -1,4 +1,4 @@
-"""What recwire costs, beside the limits of the machine.
+"""What recwire costs, beside the limits of the machine and what a user would pick instead.
 
     python -m benchmarks list
     python -m benchmarks NAME... --json OUT
