@@ -2,8 +2,14 @@
 
 from typing import Any
 
-from recwire_server.encoder.device import Device, DeviceChoice, DeviceError, check_runtimes, choose_device
-from recwire_server.encoder.device import installed_runtimes
+from recwire_server.encoder.device import (
+    Device,
+    DeviceChoice,
+    DeviceError,
+    check_runtimes,
+    choose_device,
+    installed_runtimes,
+)
 from recwire_server.encoder.session import available_providers, cuda_starts
 
 
@@ -17,6 +23,13 @@ def require(device: Device) -> None:
     except DeviceError as error:
         raise SystemExit(f"--device cuda: {error}") from error
     _require_torch()
+
+
+def multiply_as_onnx_runtime() -> None:
+    """Let torch multiply float32 on the tensor cores (TF32), as ONNX Runtime does unasked."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = True
 
 
 def describe_gpu() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import (
     embed_beside_bulk,
     embed_cost,
+    embed_served,
     encoder,
     encoder_sweep,
     overload,
@@ -31,6 +32,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "start": start,
     "embed_cost": embed_cost,
     "embed_beside_bulk": embed_beside_bulk,
+    "embed_served": embed_served,
     "encoder": encoder,
     "encoder_sweep": encoder_sweep,
     "recommend": recommend,

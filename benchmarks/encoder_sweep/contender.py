@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.cuda import held_memory_mb
-from benchmarks.encoder.material import trace_default_model
+from benchmarks.encoder.material import default_model, trace_default_model
 from benchmarks.encoder.torch_model import load_torch
 from benchmarks.encoder_sweep.peak import FP16, FP32, U8S8
 from benchmarks.encoder_sweep.sequence import cut_sequences
@@ -19,7 +19,6 @@ from recwire_server.encoder.device import Device
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.encoder.padding import padded
 from recwire_server.encoder.session import load_session
-from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.fidelity import Run
 from recwire_server.model.recipe import Precision
 from recwire_server.model.source import resolve_source
@@ -83,9 +82,6 @@ def line_up(
 
 def _on_cuda(texts: Sequence[str], max_batch: int, max_length: int) -> LineUp:
     """The sessions of recwire are made as its server makes them: a session that falls back to the CPU is an error."""
-    import torch
-
-    torch.backends.cuda.matmul.allow_tf32 = True  # as ONNX Runtime does
     fp16 = default_model(Precision.FP16)
     tokenized = OnnxEncoder.load(fp16).tokenize(texts, Purpose.DOCUMENT)
     lined_up = LineUp(fp16 / "model.onnx", [text.head for text in tokenized])
@@ -103,13 +99,6 @@ def _on_cuda(texts: Sequence[str], max_batch: int, max_length: int) -> LineUp:
         lined_up.models[name][0].run(largest)
         lined_up.held_mb[name] = held_memory_mb() - before_mb
     return lined_up
-
-
-def default_model(precision: Precision) -> Path:
-    """Return the folder of recwire's default model, exported first where the tools for that are installed."""
-    cache_dir = load_settings({}).cache_dir
-    found = find_default_model(precision, cache_dir)
-    return found or export_default_model(precision, cache_dir, Console(stderr=True).print)
 
 
 def _recwire(precision: Precision, device: Device, peak_kind: str, threads: int) -> Model:

@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 COUNTED = ("MatMul", "Gemm")
-OTHER_PRODUCTS = ("MatMul", "Gemm", "Attention", "Conv", "Einsum")  # parts of the names of what is not counted
+# Parts of the names of other operators that multiply matrices, fused ones too.
+OTHER_PRODUCTS = ("MatMul", "Gemm", "Attention", "Conv", "Einsum")
 BATCH_SIZE = 2  # with 1, broadcasts leave it open whether a dimension is 1 or is stretched
 
 
 def count_operations(graph: Path, token_count: int) -> int:
     """Return the operations of all MatMul and Gemm nodes for one text: 2*m*n*k each, a product and a sum.
 
-    graph: an ONNX file whose inputs are (batch, tokens), and whose texts are computed alike. Raises ValueError for a graph with other matrix products
-    (count before anything is fused), or with shapes that do not follow from the inputs'.
+    graph: an ONNX file whose inputs are (batch, tokens). Raises ValueError for one with other matrix products (count
+    before anything is fused), or with shapes that do not follow from the inputs'.
     """
     import onnx
 
@@ -38,7 +39,9 @@ def _shapes(graph: Any) -> dict[str, list[int]]:
 def _node_operations(node: Any, shapes: dict[str, list[int]]) -> int:
     if node.op_type not in COUNTED:
         if any(name in node.op_type for name in OTHER_PRODUCTS):
-            raise ValueError(f"{node.name or node.op_type} is a {node.op_type}; only {' and '.join(COUNTED)} are counted")
+            raise ValueError(
+                f"{node.name or node.op_type} is a {node.op_type}; only {' and '.join(COUNTED)} are counted"
+            )
         return 0
     left, output = shapes.get(node.input[0]), shapes.get(node.output[0])
     if left is None or output is None:

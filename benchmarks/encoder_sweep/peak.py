@@ -48,7 +48,9 @@ def measure_cpu_peaks(threads: Iterable[int], rounds: int, sizes: Iterable[int] 
         for count in threads:
             for kind in (FP32, U8S8):
                 call = _onnx_product(kind, size, count)
-                products[_Product(Device.CPU, kind, count, ONNX_RUNTIME, size)] = Contender(call, time.process_time, call)
+                products[_Product(Device.CPU, kind, count, ONNX_RUNTIME, size)] = Contender(
+                    call, time.process_time, call
+                )
             with suppress(ImportError):
                 products[_Product(Device.CPU, FP32, count, TORCH, size)] = _torch_contender(size, count)
     return _best(products, rounds)

@@ -8,15 +8,17 @@ from typing import Any, TypedDict
 import numpy as np
 from rich.console import Console
 
-from benchmarks.cuda import describe_gpu, require
+from benchmarks.cuda import describe_gpu, multiply_as_onnx_runtime, require
 from benchmarks.encoder.sample import SEED, draw_sample
 from benchmarks.encoder_sweep.contender import LineUp, Model, line_up
 from benchmarks.encoder_sweep.operations import count_operations
 from benchmarks.encoder_sweep.peak import Peak, measure_cpu_peaks, measure_cuda_peaks
 from benchmarks.encoder_sweep.sequence import cut_sequences
+from benchmarks.environment import installed_version
 from benchmarks.measurement import Contender, Measurement, measure
 from recwire_server.encoder.device import Device
 
+PACKAGES = ("torch", "transformers", "optimum-onnx")
 WARM_UP_CALLS = 1  # beside the one before each round
 
 
@@ -43,7 +45,7 @@ class Size:
 
 SIZES: Mapping[tuple[Device, bool], Size] = {  # by whether it is the quick one
     (Device.CPU, False): Size(),
-    (Device.CPU, True): Size(lengths=(8, 32, 128), batches=(1, 8), texts=100, rounds=2, max_calls=4),
+    (Device.CPU, True): Size(lengths=(16, 128), batches=(1, 8), texts=100, rounds=2, max_calls=2),
     (Device.CUDA, False): Size(batches=(1, 4, 8, 32, 128), threads=(1,), max_calls=50),
     (Device.CUDA, True): Size(lengths=(8, 128), batches=(1, 8), threads=(1,), texts=100, rounds=2, max_calls=4),
 }
@@ -53,14 +55,15 @@ class Result(TypedDict):
     """What is kept, ready for JSON.
 
     gflop_a_text: the model's operations in matrix products by length, in thousand millions. peaks: as `peak.Peak`;
-    cells: as `Cell`. not_measured: why, by contender. gpu: as cuda.describe_gpu, and `held_mb`, the GPU's memory that each
-    contender holds once it has run its largest batch; None on the CPU.
+    cells: as `Cell`. not_measured: why, by contender. gpu: as cuda.describe_gpu, and `held_mb`, the GPU's memory that
+    each contender holds once it has run its largest batch; None on the CPU.
     """
 
     device: str
     data: str
     seed: int
     rounds: int
+    packages: dict[str, str | None]
     gflop_a_text: dict[str, float]
     peaks: list[dict[str, Any]]
     cells: list[dict[str, Any]]
@@ -102,6 +105,7 @@ def run(quick: bool, device: str = Device.CPU) -> Result:
         "data": sample.data,
         "seed": SEED,
         "rounds": size.rounds,
+        "packages": {name: installed_version(name) for name in PACKAGES},
         "gflop_a_text": {str(length): round(count / 1e9, 4) for length, count in operations.items()},
         "peaks": [asdict(peak) for peak in peaks],
         "cells": [asdict(cell) for cell in cells],
@@ -114,7 +118,10 @@ def measure_peaks(device: Device, size: Size) -> list[Peak]:
     """Return what the device can multiply at best, and the CPU, which is always among the contenders."""
     Console(stderr=True).print("peaks")
     peaks = measure_cpu_peaks(size.threads, size.rounds)
-    return peaks if device is Device.CPU else peaks + measure_cuda_peaks(size.rounds)
+    if device is Device.CPU:
+        return peaks
+    multiply_as_onnx_runtime()
+    return peaks + measure_cuda_peaks(size.rounds)
 
 
 def sweep(lined_up: LineUp, size: Size, peaks: Sequence[Peak], operations: Mapping[int, int]) -> list[Cell]:
@@ -126,7 +133,9 @@ def sweep(lined_up: LineUp, size: Size, peaks: Sequence[Peak], operations: Mappi
             Console(stderr=True).print(f"{length} tokens, batches of {batch}")
             sequences = cut_sequences(lined_up.sequences, batch, length)
             contenders = {
-                (name, model): _contender(model, sequences) for name, models in lined_up.models.items() for model in models
+                (name, model): _contender(model, sequences)
+                for name, models in lined_up.models.items()
+                for model in models
             }
             measured = measure(contenders, size.rounds, size.calls(length, batch), WARM_UP_CALLS)
             for (name, model), measurement in measured.items():
