@@ -1,8 +1,8 @@
 """embed_served: Embed over gRPC beside another server of embeddings over HTTP, each as it is served.
 
-recwire in int8 and in fp32, infinity-emb on torch and on ONNX Runtime (its engine `optimum`), with the same weights and
-limit of tokens. All servers share one core, one of them at work at a time, and the client has another. Real texts, one
-at a time, in batches of 8, and one each of 8 calls in flight; no cache of embeddings knows them.
+recwire in int8 and in fp32, infinity-emb on torch and on ONNX Runtime (its engine `optimum`), with the same
+weights. All servers share one core, one of them at work at a time, and the client has another. Real texts, none so long
+that it is cut, one at a time, in batches of 8, and one each of 8 calls in flight; no cache of embeddings knows them.
 """
 
 import os
@@ -27,9 +27,9 @@ from benchmarks.infinity import InfinityClient, InfinityError, find_python, infi
 from benchmarks.measurement import Contender, Measurement, measure
 from benchmarks.served import Served, served
 from recwire import from_bytes
-from recwire.v1.recommender_service_pb2 import EMBED_PURPOSE_DOCUMENT, LONG_TEXT_TRUNCATE, EmbedRequest
+from recwire.v1.recommender_service_pb2 import EMBED_PURPOSE_DOCUMENT, EmbedRequest
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
-from recwire_server.encoder import LongText, Purpose, Vector
+from recwire_server.encoder import Purpose, Vector
 from recwire_server.encoder.embedding import encode
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.recipe import Precision
@@ -98,13 +98,15 @@ def run(quick: bool) -> Result:
     """Return the result. quick: few calls."""
     size = QUICK if quick else Size()
     sample = draw_sample(size=size.texts)
-    reference = _embed_alone(sample.texts[:REFERENCE_TEXTS])
+    fp32 = OnnxEncoder.load(default_model(Precision.FP32))
+    texts = short_enough(sample.texts, fp32)
+    reference = _embed_alone(fp32, texts[:REFERENCE_TEXTS])
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as exit_stack:
         with _pinned(cores[0]):
             started = start_servers(exit_stack)
         with _pinned(cores[-1]):
-            servers = compare(started.rivals, sample.texts, reference, size)
+            servers = compare(started.rivals, texts, reference, size)
     return {
         "data": sample.data,
         "seed": SEED,
@@ -116,6 +118,12 @@ def run(quick: bool) -> Result:
         "servers": servers,
         "not_measured": started.not_measured,
     }
+
+
+def short_enough(texts: Sequence[str], encoder: OnnxEncoder) -> list[str]:
+    """Return the texts that no server has to cut: infinity-emb cuts at other lengths than recwire."""
+    tokenized = encoder.tokenize(texts, Purpose.DOCUMENT)
+    return [text for text, tokens in zip(texts, tokenized, strict=True) if len(tokens.head) < encoder.max_tokens]
 
 
 def start_servers(exit_stack: ExitStack) -> Started:
@@ -181,7 +189,7 @@ def table(result: Result) -> Group:
 
 
 def _embed(stub: RecommenderServiceStub, texts: Sequence[str]) -> Vector:
-    request = EmbedRequest(texts=texts, purpose=EMBED_PURPOSE_DOCUMENT, long_text=LONG_TEXT_TRUNCATE)
+    request = EmbedRequest(texts=texts, purpose=EMBED_PURPOSE_DOCUMENT)
     return np.stack([from_bytes(one.vector) for one in stub.Embed(request).embeddings])
 
 
@@ -210,9 +218,8 @@ def _figures(kind: str, measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _embed_alone(texts: Sequence[str]) -> Vector:
-    fp32 = OnnxEncoder.load(default_model(Precision.FP32))
-    return np.stack([one.vector for one in encode(fp32, texts, Purpose.DOCUMENT, LongText.TRUNCATE)])
+def _embed_alone(encoder: OnnxEncoder, texts: Sequence[str]) -> Vector:
+    return np.stack([one.vector for one in encode(encoder, texts, Purpose.DOCUMENT)])
 
 
 @contextmanager

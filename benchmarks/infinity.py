@@ -19,7 +19,7 @@ from recwire_server.encoder import Vector
 
 PYTHON_VARIABLE = "RECWIRE_INFINITY_PYTHON"  # the interpreter of the environment that has it
 PACKAGES = ("infinity-emb", "numpy", "onnxruntime", "optimum", "torch", "transformers")
-COMMAND = "from infinity_emb.cli import cli; cli()"
+LAUNCHER = Path(__file__).with_name("infinity_on_one_thread.py")
 READY_TIMEOUT_S = 120.0  # it imports torch, transformers and Optimum
 POLL_S = 0.2  # with its log level on errors it tells nobody that it is ready
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -67,7 +67,15 @@ def infinity(python: str, folder: Path, engine: str, log: Path) -> Iterator[Serv
     port = _free_port()
     flags = {"--model-id": str(folder), "--served-model-name": "model", "--engine": engine, "--device": "cpu"}
     flags |= {"--host": "127.0.0.1", "--port": str(port), "--log-level": "error", "--dtype": "float32"}
-    command = [python, "-c", COMMAND, "v2", "--no-model-warmup", *(word for flag in flags.items() for word in flag)]
+    flags["--pooling-method"] = "mean"  # else its engine `optimum` takes the first token's vector
+    command = [
+        python,
+        "-P",
+        str(LAUNCHER),
+        "v2",
+        "--no-model-warmup",
+        *(word for flag in flags.items() for word in flag),
+    ]
     with (
         log.open("w") as output,
         subprocess.Popen(command, stdout=output, stderr=output, env=_environment() | OFFLINE | ONE_THREAD) as process,

@@ -100,18 +100,7 @@ def run(quick: bool, device: str = Device.CPU) -> Result:
     with line_up(chosen, sample.texts, size.threads, max(size.batches), max(size.lengths)) as lined_up:
         operations = {length: count_operations(lined_up.graph, length) for length in size.lengths}
         cells = sweep(lined_up, size, peaks, operations)
-    return {
-        "device": chosen.value,
-        "data": sample.data,
-        "seed": SEED,
-        "rounds": size.rounds,
-        "packages": {name: installed_version(name) for name in PACKAGES},
-        "gflop_a_text": {str(length): round(count / 1e9, 4) for length, count in operations.items()},
-        "peaks": [asdict(peak) for peak in peaks],
-        "cells": [asdict(cell) for cell in cells],
-        "not_measured": lined_up.not_measured,
-        "gpu": None if chosen is Device.CPU else describe_gpu() | {"held_mb": lined_up.held_mb},
-    }
+    return make_result(chosen, sample.data, size, peaks, operations, cells, lined_up)
 
 
 def measure_peaks(device: Device, size: Size) -> list[Peak]:
@@ -142,6 +131,30 @@ def sweep(lined_up: LineUp, size: Size, peaks: Sequence[Peak], operations: Mappi
                 peak = gops[model.device, model.peak_kind, model.threads]
                 cells.append(_cell(name, model, length, batch, measurement, operations[length] * batch, peak))
     return cells
+
+
+def make_result(
+    device: Device,
+    data: str,
+    size: Size,
+    peaks: Sequence[Peak],
+    operations: Mapping[int, int],
+    cells: Sequence[Cell],
+    lined_up: LineUp,
+) -> Result:
+    """Return the result."""
+    return {
+        "device": device.value,
+        "data": data,
+        "seed": SEED,
+        "rounds": size.rounds,
+        "packages": {name: installed_version(name) for name in PACKAGES},
+        "gflop_a_text": {str(length): count / 1e9 for length, count in operations.items()},
+        "peaks": [asdict(peak) for peak in peaks],
+        "cells": [asdict(cell) for cell in cells],
+        "not_measured": lined_up.not_measured,
+        "gpu": None if device is Device.CPU else describe_gpu() | {"held_mb": lined_up.held_mb},
+    }
 
 
 def _contender(model: Model, sequences: Sequence[Sequence[int]]) -> Contender:
