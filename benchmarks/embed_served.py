@@ -133,7 +133,7 @@ def start_servers(exit_stack: ExitStack) -> Started:
     for precision in RECWIRE:
         server = exit_stack.enter_context(served(folder / precision, "--precision", precision, *FLAGS))
         channel = exit_stack.enter_context(grpc.insecure_channel(server.address))
-        started.rivals[f"recwire {precision}"] = Rival(server, partial(_embed, RecommenderServiceStub(channel)))
+        started.rivals[f"recwire {precision}"] = Rival(server, partial(embed, RecommenderServiceStub(channel)))
     engines = {f"infinity-emb, {engine}": engine for engine in INFINITY}
     try:
         python = find_python()
@@ -188,7 +188,8 @@ def table(result: Result) -> Group:
     return Group(shown, *(f"Not measured: {name}: {reason}." for name, reason in result["not_measured"].items()))
 
 
-def _embed(stub: RecommenderServiceStub, texts: Sequence[str]) -> Vector:
+def embed(stub: RecommenderServiceStub, texts: Sequence[str]) -> Vector:
+    """Return the vectors of texts by recwire, (len(texts), dim)."""
     request = EmbedRequest(texts=texts, purpose=EMBED_PURPOSE_DOCUMENT)
     return np.stack([from_bytes(one.vector) for one in stub.Embed(request).embeddings])
 

@@ -38,14 +38,12 @@ def find_python() -> str:
             f"{PYTHON_VARIABLE} names no python: python3 -m venv INFINITY, then INFINITY/bin/pip install -r "
             f"benchmarks/infinity-requirements.txt, then {PYTHON_VARIABLE}=INFINITY/bin/python"
         )
-    found = subprocess.run(
-        [python, "-c", "import infinity_emb"], env=_environment(), capture_output=True, text=True, check=False
-    )
-    if found.returncode:
-        reason = found.stderr.strip().splitlines()[-1]
+    try:
+        installed_versions(python)
+    except (OSError, subprocess.CalledProcessError) as error:
         raise InfinityError(
-            f"{PYTHON_VARIABLE}: {reason}; install there with pip install -r benchmarks/infinity-requirements.txt"
-        )
+            f"{PYTHON_VARIABLE}: {error}; install there with pip install -r benchmarks/infinity-requirements.txt"
+        ) from error
     return python
 
 

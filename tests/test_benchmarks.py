@@ -15,6 +15,7 @@ from benchmarks.encoder.comparison import Result, Size, Texts, compare_encoders,
 from benchmarks.encoder.contender import FP32, INT8, NAIVE, PLAIN
 from benchmarks.encoder.report import markdown, table
 from benchmarks.encoder.sample import draw_sample
+from benchmarks.encoder.speed import KINDS
 from benchmarks.encoder.text_encoder import TextEncoder
 from recwire_server.encoder import LongText, Purpose, Vector
 from recwire_server.encoder.embedding import encode
@@ -89,6 +90,21 @@ def test_readme_shows_the_committed_result() -> None:
     """The README's tables are those of the result file, figure for figure."""
     kept = json.loads((BENCHMARKS / "results" / "encoder.json").read_text())["results"]["encoder"]
     assert markdown(kept) in (BENCHMARKS / "README.md").read_text()
+
+
+def test_result_of_a_gpu_is_shown(result: Result) -> None:
+    """It has p50, p99 and the ratio to torch by kind of calls, and the memory that each contender holds."""
+    speed = {"texts_per_s": 1234.5, "p50_ms": 0.81, "p99_ms": 1.62, "to_torch": 1.9}
+    quality = result["contenders"][FP32]["quality"]
+    contender = {"note": "", "quality": quality, "speed": dict.fromkeys(KINDS, speed)}
+    kept = {
+        "data": "some texts",
+        "gpu": {"name": "a GPU", "memory_mb": 8192, "held_mb": {"recwire fp16": 321}},
+        "contenders": {"recwire fp16": contender},
+        "not_measured": {},
+    }
+    assert "1,234 / 0.81 / 1.62 / 1.90" in markdown(kept)
+    assert "a GPU, 8,192 MB; MB held: recwire fp16 321" in markdown(kept)
 
 
 @pytest.fixture(scope="module")
