@@ -8,7 +8,7 @@ that it is cut, one at a time, in batches of 8, and one each of 8 calls in fligh
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import cycle, islice
@@ -25,7 +25,7 @@ from benchmarks.encoder.material import default_model, trace_default_model
 from benchmarks.encoder.sample import SEED, draw_sample
 from benchmarks.infinity import InfinityClient, InfinityError, find_python, infinity, installed_versions
 from benchmarks.measurement import Contender, Measurement, measure
-from benchmarks.served import Served, served
+from benchmarks.served import Served, pinned, served
 from recwire import from_bytes
 from recwire.v1.recommender_service_pb2 import EMBED_PURPOSE_DOCUMENT, EmbedRequest
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
@@ -73,7 +73,7 @@ class Size:
     calls: int = 10
 
 
-QUICK = Size(texts=100, rounds=2, calls=3)
+QUICK = Size(texts=100, rounds=2, calls=2)
 
 
 class Result(TypedDict):
@@ -103,9 +103,9 @@ def run(quick: bool) -> Result:
     reference = _embed_alone(fp32, texts[:REFERENCE_TEXTS])
     cores = sorted(os.sched_getaffinity(0))
     with ExitStack() as exit_stack:
-        with _pinned(cores[0]):
+        with pinned(cores[0]):
             started = start_servers(exit_stack)
-        with _pinned(cores[-1]):
+        with pinned(cores[-1]):
             servers = compare(started.rivals, texts, reference, size)
     return {
         "data": sample.data,
@@ -163,7 +163,7 @@ def compare(
             for name, rival in rivals.items():
                 call = _call(rival.embed, kind, cycle(texts), threads)
                 contenders[name, kind] = Contender(call, rival.server.threads_cpu_s, call)
-        measured = measure(contenders, size.rounds, size.calls, warm_up_calls=2)
+        measured = measure(contenders, size.rounds, size.calls, warm_up_calls=1)
     told: dict[str, dict[str, Any]] = {}
     for name, rival in rivals.items():
         vectors = np.concatenate([rival.embed([text]) for text in texts[: len(reference)]])
@@ -221,14 +221,3 @@ def _figures(kind: str, measurement: Measurement) -> dict[str, Any]:
 
 def _embed_alone(encoder: OnnxEncoder, texts: Sequence[str]) -> Vector:
     return np.stack([one.vector for one in encode(encoder, texts, Purpose.DOCUMENT)])
-
-
-@contextmanager
-def _pinned(core: int) -> Iterator[None]:
-    """Keep this thread, and the threads and processes that it starts, on one core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

@@ -26,7 +26,9 @@ def plot(result: Mapping[str, Any]) -> Any:
         rates.set(title=f"{length} tokens, {result['gflop_a_text'][str(length)]:.2g} GFLOP a text", yscale="log")
     rows[0][0].set_ylabel("texts a second")
     rows[1][0].set(ylabel="share of the measured peak", ylim=(0, None))
-    figure.legend(*rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize="small")
+    figure.legend(
+        *rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(lengths), fontsize="small"
+    )
     return figure
 
 
