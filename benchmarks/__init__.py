@@ -3,7 +3,7 @@
     python -m benchmarks NAME --json OUT
 
 Read in this order: `__main__` (the command), `suite` (all of them), `smoke`, `start`, `embed_cost`,
-`embed_beside_bulk`, `embed_served`, `encoder`, `encoder_sweep` (benchmarks), `measurement` (rounds, medians, spread), `table` (how calls are shown),
-`environment` (what every result is stamped with), `served` (a server of one's own to measure), `infinity` (the same of
-infinity-emb), `cuda` (whether a GPU can be had).
+`embed_beside_bulk`, `embed_served`, `encoder`, `encoder_sweep` (benchmarks), `measurement` (rounds, medians, spread),
+`table` (how calls are shown), `environment` (what every result is stamped with), `served` (a server of one's own to
+measure), `infinity` (the same of infinity-emb), `cuda` (whether a GPU can be had).
 """
