@@ -8,7 +8,17 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("recwire", "recwire-server", "grpcio", "protobuf", "onnxruntime", "tokenizers", "hnswlib", "numpy")
+PACKAGES = (
+    "recwire",
+    "recwire-server",
+    "grpcio",
+    "protobuf",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tokenizers",
+    "hnswlib",
+    "numpy",
+)
 
 
 def environment() -> dict[str, object]:
@@ -22,8 +32,16 @@ def environment() -> dict[str, object]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: version for name in PACKAGES if (version := installed_version(name))},
     }
+
+
+def installed_version(package: str) -> str | None:
+    """Return a package's version; None: it is not there, as of ONNX Runtime's two one is not."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _without_folder(argument: str) -> str:

@@ -15,6 +15,7 @@ from benchmarks.encoder.comparison import Result, Size, Texts, compare_encoders,
 from benchmarks.encoder.contender import FP32, INT8, NAIVE, PLAIN
 from benchmarks.encoder.report import table
 from benchmarks.encoder.sample import draw_sample
+from benchmarks.encoder.speed import KINDS
 from benchmarks.encoder.text_encoder import TextEncoder
 from benchmarks.markdown import markdown
 from recwire_server.encoder import LongText, Purpose, Vector
@@ -83,6 +84,21 @@ def test_result_is_json_and_shown(result: Result) -> None:
     for told in (terminal.export_text(), markdown(table(kept))):
         assert all(name in told for name in [*result["contenders"], *result["not_measured"]])
         assert all(target["what"] in told for target in result["targets"])
+
+
+def test_result_of_a_gpu_is_shown(result: Result) -> None:
+    """It has p50, p99 and the ratio to torch by kind of calls, and the memory that each contender holds."""
+    speed = {"texts_per_s": 1234.5, "p50_ms": 0.81, "p99_ms": 1.62, "to_torch": 1.9}
+    quality = result["contenders"][FP32]["quality"]
+    contender = {"note": "", "quality": quality, "speed": dict.fromkeys(KINDS, speed)}
+    kept = {
+        "data": "some texts",
+        "gpu": {"name": "a GPU", "memory_mb": 8192, "held_mb": {"recwire fp16": 321}},
+        "contenders": {"recwire fp16": contender},
+        "not_measured": {},
+    }
+    assert "1,234 / 0.81 / 1.62 / 1.90" in markdown(table(kept))
+    assert "a GPU, 8,192 MB; MB held: recwire fp16 321" in markdown(table(kept))
 
 
 @pytest.fixture(scope="module")

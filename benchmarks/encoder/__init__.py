@@ -4,9 +4,9 @@ Real item texts, the same weights and token ids for all, one thread each. Qualit
 torch's float32 is among the contenders, so that a fault of the reference would show. Speed is texts a CPU second, in
 rounds in which the contenders take turns.
 
-Read in this order: `comparison` (the benchmark), `sample` (the texts), `material` (the weights, traced once),
-`text_encoder` (what a contender is), `contender` (all of them), `quality`, `speed`, `target` (what is promised),
-`report` (how a result is shown).
+Read in this order: `comparison` (the benchmark), `gpu` (the one there), `sample` (the texts), `material` (the weights,
+traced once), `text_encoder` (what a contender is), `contender` (all of them), `torch_model` (torch at its best),
+`quality`, `speed`, `target` (what is promised), `report` (how a result is shown).
 """
 
 from benchmarks.encoder.comparison import run

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from itertools import chain
 from typing import Any, TypedDict
 
@@ -11,20 +10,22 @@ import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from benchmarks.cuda import require
 from benchmarks.encoder.contender import CONTENDERS, FP32, INT8, NAIVE, PLAIN
+from benchmarks.encoder.gpu import compare_on_gpu
 from benchmarks.encoder.material import Material, trace_default_model
 from benchmarks.encoder.quality import measure_nearness, measure_quality, run_alone
 from benchmarks.encoder.sample import SEED, draw_sample
-from benchmarks.encoder.speed import Task, compare, even_calls, measure_cpu
+from benchmarks.encoder.speed import BATCH_SIZE, SHORT_TOKENS, Task, compare, even_calls, measure_cpu
 from benchmarks.encoder.target import targets
 from benchmarks.encoder.text_encoder import TextEncoder
+from benchmarks.environment import installed_version
 from recwire_server.encoder import Vector
+from recwire_server.encoder.device import Device
 from recwire_server.model.processor import detect_quantization_target
 from recwire_server.setting_source import load_settings
 
 PACKAGES = ("torch", "transformers", "optimum-onnx", "sentence-transformers", "openvino", "nncf")
-BATCH_SIZE = 8  # what recwire runs together
-SHORT_TOKENS = 32  # a title or a query
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,16 @@ class Result(TypedDict):
     targets: list[dict[str, Any]]
 
 
-def run(quick: bool) -> Result:
-    """Return the result. quick: fewer texts and rounds, of which the speed says little."""
+def run(quick: bool, device: str = Device.CPU) -> Result | dict[str, Any]:
+    """Return the result, on a GPU what gpu.compare_on_gpu does. quick: fewer texts and rounds, of which the speed says
+    little."""
+    require(Device(device))
     # All that libraries would start threads for is done in the one that calls them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     size = QUICK if quick else Size()
     sample = draw_sample(size=size.texts)
+    if Device(device) is Device.CUDA:
+        return compare_on_gpu(sample, quick)
     with (
         threadpool_limits(1),
         trace_default_model(sample.calibration, load_settings({}).cache_dir) as material,
@@ -175,7 +180,7 @@ def make_result(
         "round_text_count": {kind: len(places) for kind, places in round_texts.items()},
         "rounds": size.rounds,
         "quantization_target": detect_quantization_target(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
         "contenders": contenders,
         "not_measured": not_measured,
         "targets": [asdict(target) | {"met": target.met} for target in targets(contenders[INT8])],
@@ -232,10 +237,3 @@ def _speed(
 
 def _report(step: str) -> None:
     Console(stderr=True).print(step)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -29,7 +29,11 @@ OPENVINO_ONE_THREAD = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
 def recwire(precision: Precision, material: Material, note: str = "") -> TextEncoder:
     """Return recwire's own encoder, exported first if the cache has none."""
     folder = export_model(None, precision, None, material.cache_dir, Console(stderr=True).print).folder
-    encoder = OnnxEncoder.load(folder)
+    return of_onnx_encoder(OnnxEncoder.load(folder), note)
+
+
+def of_onnx_encoder(encoder: OnnxEncoder, note: str = "") -> TextEncoder:
+    """Return an encoder of recwire as a contender."""
 
     def encode_texts(texts: Sequence[str]) -> Vector:
         # Cut, as the others do, instead of the mean of chunks that a server gives.
@@ -56,16 +60,11 @@ def sentence_transformers_onnx(material: Material) -> TextEncoder:
     import onnxruntime
     from sentence_transformers import SentenceTransformer
 
-    folder = material.work / "sentence-transformers"
-    (folder / "onnx").mkdir(parents=True)
-    for path in material.source.folder.iterdir():
-        (folder / path.name).symlink_to(path.resolve())
-    (folder / "onnx" / "model.onnx").symlink_to(material.traced)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     of_session = {"file_name": "onnx/model.onnx", "provider": "CPUExecutionProvider", "session_options": options}
     return _sentence_transformer(
-        SentenceTransformer(str(folder), device="cpu", backend="onnx", model_kwargs=of_session)
+        SentenceTransformer(str(material.folder_with_graph()), device="cpu", backend="onnx", model_kwargs=of_session)
     )
 
 

@@ -10,10 +10,13 @@ from rich.console import Console
 
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.tokenization import Tokenization
+from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.manifest import TOKENIZER_FILE
+from recwire_server.model.recipe import Precision
 from recwire_server.model.settings import SettingsOverrides, read_settings
 from recwire_server.model.source import Source, resolve_source
 from recwire_server.model.trace import plain_tokenizer, quiet_libraries, trace
+from recwire_server.setting_source import load_settings
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,16 @@ class Material:
         """Return the token ids of each text, cut at max_tokens."""
         return [text.head for text in self.tokenization.tokenize(texts, Purpose.DOCUMENT)]
 
+    def folder_with_graph(self) -> Path:
+        """Return a folder of the source's files with `traced` as onnx/model.onnx, where Optimum's users look for it."""
+        folder = self.work / "with-graph"
+        if not folder.is_dir():
+            (folder / "onnx").mkdir(parents=True)
+            for path in self.source.folder.iterdir():
+                (folder / path.name).symlink_to(path.resolve())
+            (folder / "onnx" / "model.onnx").symlink_to(self.traced)
+        return folder
+
 
 @contextmanager
 def trace_default_model(calibration: Sequence[str], cache_dir: Path) -> Iterator[Material]:
@@ -58,3 +71,10 @@ def trace_default_model(calibration: Sequence[str], cache_dir: Path) -> Iterator
         plain_tokenizer(source, settings).save(str(tokenizer_file))
         tokenization = Tokenization.load(tokenizer_file, settings.max_tokens, dict.fromkeys(Purpose, ""))
         yield Material(source, traced, pooled, tokenization, settings.max_tokens, calibration, cache_dir, work)
+
+
+def default_model(precision: Precision) -> Path:
+    """Return the folder of recwire's default model, exported first where the tools for that are installed."""
+    cache_dir = load_settings({}).cache_dir
+    found = find_default_model(precision, cache_dir)
+    return found or export_default_model(precision, cache_dir, Console(stderr=True).print)

@@ -28,12 +28,17 @@ def table(result: Mapping[str, Any]) -> Group:
 
 def sheets(result: Mapping[str, Any]) -> list[Sheet]:
     """Return the tables."""
+    if "gpu" in result:
+        return [_quality(result), _speed_on_gpu(result)]
     return [_quality(result), *(_speed(result, way) for way in WAYS), _targets(result)]
 
 
 def remarks(result: Mapping[str, Any]) -> list[str]:
     """Return what a reader of the figures has to know, and what was not measured."""
     notes = [f"{name}: {one['note']}." for name, one in result["contenders"].items() if one["note"]]
+    if gpu := result.get("gpu"):
+        held = ", ".join(f"{name} {held_mb}" for name, held_mb in gpu["held_mb"].items())
+        notes.append(f"{gpu['name']}, {gpu['memory_mb']:,} MB; MB held: {held}.")
     return [*notes, *(f"Not measured: {name}: {reason}." for name, reason in result["not_measured"].items())]
 
 
@@ -77,6 +82,20 @@ def _speed_cell(speed: Mapping[str, Any] | None) -> str:
         return "-"
     to_naive = "-" if speed["to_naive"] is None else f"{speed['to_naive']:.0f}"
     return f"{speed['texts_per_cpu_s']:.0f} / {speed['to_fp32']:.2f} / {to_naive}"
+
+
+def _speed_on_gpu(result: Mapping[str, Any]) -> Sheet:
+    rows = [
+        [name, *(_cell_on_gpu(contender["speed"][kind]) for kind in KINDS)]
+        for name, contender in result["contenders"].items()
+    ]
+    title = "Texts a second / p50 ms / p99 ms / times torch fp16: texts in, as a user calls it"
+    return Sheet(title, ["contender", *KINDS.values()], rows)
+
+
+def _cell_on_gpu(speed: Mapping[str, Any]) -> str:
+    times = f"{speed['p50_ms']:.2f} / {speed['p99_ms']:.2f}"
+    return f"{speed['texts_per_s']:,.0f} / {times} / {speed['to_torch']:.2f}"
 
 
 def _targets(result: Mapping[str, Any]) -> Sheet:

@@ -12,6 +12,8 @@ from benchmarks.measurement import Contender, measure
 
 WARM_UPS = 2  # OpenVINO compiles for each shape that it meets; every round has the same ones
 
+BATCH_SIZE = 8  # what recwire runs together
+SHORT_TOKENS = 32  # a title or a query
 KINDS = {  # of calls, in words
     "single": "single texts",
     "batch": "batches of 8",
