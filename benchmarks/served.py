@@ -61,6 +61,17 @@ def served(data_dir: Path, *flags: str, log: Path | None = None) -> Iterator[Ser
             process.terminate()
 
 
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Keep this thread, and the threads and processes that it starts, on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def settled(client: Client) -> GetServerInfoResponse:
     """Return the server's state once no index is being built; one that a write makes due is, once that is
     acknowledged."""

@@ -12,6 +12,7 @@ from benchmarks import (
     embed_beside_bulk,
     embed_cost,
     encoder,
+    load,
     overload,
     recall,
     recommend,
@@ -37,6 +38,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "soak": soak,
     "update_user": update_user,
     "restart": restart,
+    "load": load,
     "overload": overload,
 }
 

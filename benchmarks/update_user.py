@@ -11,7 +11,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.measurement import Contender, measure
-from benchmarks.served import Served, append_and_fdatasync, served
+from benchmarks.served import Served, append_and_fdatasync, pinned, served
 from recwire import Client, Event, Item, to_bytes
 from recwire.v1.recommender_service_pb2 import UpdateUserRequest
 
@@ -63,9 +63,9 @@ def run(quick: bool) -> Result:
     share = 8 if quick else 1
     cores = sorted(os.sched_getaffinity(0))
     with TemporaryDirectory(prefix="recwire-update-") as folder, ExitStack() as exit_stack:
-        with _pinned(cores[0]):
+        with pinned(cores[0]):
             server = exit_stack.enter_context(served(Path(folder) / "data"))
-        with _pinned(cores[-1]):
+        with pinned(cores[-1]):
             model = _fill(server.address)
             alone = measure(_contenders(server, Path(folder), exit_stack), ROUNDS, CALLS // share, WARM_UP_CALLS)
             flights = asyncio.run(_fly(server, ROUNDS, CALLS_IN_FLIGHT // share))
@@ -96,17 +96,6 @@ def table(result: Result) -> Table:
     shown.add_row("update_user / fdatasync", "", f"{result['p50_ratio_to_fdatasync']}")
     shown.add_row("update_user / (empty_call + fdatasync)", "", f"{result['p50_ratio_to_empty_call_and_fdatasync']}")
     return shown
-
-
-@contextmanager
-def _pinned(core: int) -> Iterator[None]:
-    """Keep this thread, and the threads and processes that it starts, on one core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _fill(address: str) -> str:

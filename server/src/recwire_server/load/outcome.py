@@ -49,7 +49,7 @@ class Outcomes:
             self.latency.add(taken_s)
 
     def merge(self, other: "Outcomes") -> None:
-        """Count those that another process made in the same time."""
+        """Count another's too; duration_s stays as it is."""
         for name in ("offered", "served", "refused", "late", "failed", "cpu_s"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.codes += other.codes
