@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import (
     embed_beside_bulk,
-    embed_cost,
+    embed_rpc,
     encoder,
     load,
     overload,
@@ -29,7 +29,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     # JSON; `table(result)` for people; some have `plot(result)`, which returns a matplotlib Figure.
     "smoke": smoke,
     "start": start,
-    "embed_cost": embed_cost,
+    "embed_rpc": embed_rpc,
     "embed_beside_bulk": embed_beside_bulk,
     "encoder": encoder,
     "recommend": recommend,
