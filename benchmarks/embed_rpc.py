@@ -71,20 +71,24 @@ class Result(TypedDict):
 
 def run(quick: bool, device: str) -> Result:
     """Return the result. quick: fewer calls and texts."""
-    size, place = QUICK if quick else FULL, Device(device)
+    return measure_embed(QUICK if quick else FULL, Device(device))
+
+
+def measure_embed(size: Size, device: Device) -> Result:
+    """Return the result of a server of its own."""
     cores = sorted(os.sched_getaffinity(0))
-    flags = ["--embedding-cache-bytes", "0", "--encoder-thread-count", "1", "--device", place]
+    flags = ["--embedding-cache-bytes", "0", "--encoder-thread-count", "1", "--device", device]
     with TemporaryDirectory(prefix="recwire-embed-rpc-") as folder, ExitStack() as exit_stack:
         with pinned(cores[0]):
             server = exit_stack.enter_context(served(Path(folder) / "data", *flags))
         exit_stack.enter_context(pinned(cores[-1]))
-        encoder = default_encoder(place)
-        contenders, not_measured = _contenders(server, encoder, place, exit_stack)
+        encoder = default_encoder(device)
+        contenders, not_measured = _contenders(server, encoder, device, exit_stack)
         alone = measure(contenders, size.rounds, size.calls, size.warm_up_calls)
-        throughput = measure_throughput(server, encoder, place, size.bulk_rounds, size.long_texts, size.short_texts)
+        throughput = measure_throughput(server, encoder, device, size.bulk_rounds, size.long_texts, size.short_texts)
     return {
         "model": encoder.model.name,
-        "device": place,
+        "device": device,
         "alone": {name: asdict(measurement) for name, measurement in alone.items()},
         **_told(alone),
         "throughput": throughput,

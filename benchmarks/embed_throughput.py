@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
 import grpc
+import numpy as np
 from rich.table import Table
 
 from benchmarks.encoder.sample import draw_sample
@@ -18,7 +19,7 @@ from benchmarks.served import Served
 from recwire import Client, LongText
 from recwire.v1.recommender_service_pb2 import EmbedPurpose, EmbedRequest
 from recwire_server.device_default import settings_for
-from recwire_server.encoder import Encoder, Purpose
+from recwire_server.encoder import Encoder, Purpose, Vector
 from recwire_server.encoder.device import Device
 from recwire_server.load.workload import PATHS, Call
 from recwire_server.setting_source import load_settings
@@ -104,18 +105,19 @@ def _measure(
         return measure(contenders, rounds, calls=1, warm_up_calls=1)
 
 
-def embed_all(encoder: Encoder, texts: Sequence[str], max_batch_size: int, max_batch_tokens: int) -> int:
-    """Embed texts in batches of near length; return how many batches there were."""
-    heads = sorted((text.head for text in encoder.tokenize(texts, Purpose.DOCUMENT)), key=len)
-    batches: list[list[Sequence[int]]] = []
-    for head in heads:
-        if batches and len(batches[-1]) < min(max_batch_size, max_batch_tokens // len(head)):
-            batches[-1].append(head)
+def embed_all(encoder: Encoder, texts: Sequence[str], max_batch_size: int, max_batch_tokens: int) -> Vector:
+    """Return the texts' vectors, (len(texts), dim), made in batches of near length; long texts are cut."""
+    heads = [text.head for text in encoder.tokenize(texts, Purpose.DOCUMENT)]
+    batches: list[list[int]] = []
+    for place in sorted(range(len(heads)), key=lambda place: len(heads[place])):
+        if batches and len(batches[-1]) < min(max_batch_size, max_batch_tokens // len(heads[place])):
+            batches[-1].append(place)
         else:
-            batches.append([head])
+            batches.append([place])
+    vectors = np.empty((len(texts), encoder.dim), np.float32)
     for batch in batches:
-        encoder.run(batch)
-    return len(batches)
+        vectors[batch] = encoder.run([heads[place] for place in batch])
+    return vectors
 
 
 def _mean_tokens(encoder: Encoder, texts: Sequence[str]) -> float:
