@@ -25,14 +25,14 @@ def _model(int8_model: Path, model_cache: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_load_tells_of_each_call_and_load():
     """What was offered has an outcome each, and the generator is compared with h2load where that is installed."""
-    size = load.Size(200, 5, 3, rounds=2, duration_s=0.3, warm_up_s=0.1, loads=(0.3, 0.6))
+    size = load.Size(200, 5, 3, rounds=1, duration_s=0.2, warm_up_s=0.1, loads=(0.3, 0.6))
     result = json.loads(json.dumps(load.measure_loads(size)))
     assert list(result["loaded"]) == ["recommend", "update_user", "embed"]
     for loaded in result["loaded"].values():
         assert [stage["load"] for stage in loaded["stages"]] == [0.3, 0.6]
         for stage in loaded["stages"]:
             assert stage["offered"] == sum(stage[name] for name in ("served", "refused", "late", "failed")) > 0
-            assert len(stage["rounds_p99_ms"]) == 2
+            assert len(stage["rounds_p99_ms"]) == 1
     overhead = result["overhead"]
     assert bool(overhead["not_measured"]) is (shutil.which("h2load") is None)
     for by_whom in overhead["calls"].values():
