@@ -84,3 +84,25 @@ async def test_an_estimate_that_was_wrong_is_mended():
     for _ in range(3):
         await search(turns, deadline_s=time.monotonic() + 0.05, taken_s=0)
         await asyncio.sleep(0)
+
+
+async def test_calls_that_came_during_a_search_are_taken_in_before_the_next():
+    """Even if that takes twice as long as a search: what is not taken in waits where nobody refuses it."""
+    turns = SearchTurns(QueueLimit())
+    waiting = [asyncio.create_task(search(turns)) for _ in range(2)]
+    taken_in = []
+
+    async def take_in() -> None:
+        """Calls come one after the other, each costs the event loop a twentieth of a search."""
+        for _ in range(40):
+            taken_in.append(asyncio.create_task(search(turns, taken_s=0)))
+            end_s = time.monotonic() + SEARCH_S / 20
+            while time.monotonic() < end_s:
+                pass
+            await asyncio.sleep(0)
+
+    await waiting[0]
+    arrivals = asyncio.create_task(take_in())
+    await waiting[1]
+    assert arrivals.done()
+    await asyncio.gather(*taken_in)
