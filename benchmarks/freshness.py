@@ -27,13 +27,12 @@ from rich.table import Table
 from benchmarks.filled_server import Serve, fill, mean_vector, serve_default, settings_for
 from benchmarks.made_vectors import MadeVectors, default_vectors, topical_histories
 from benchmarks.measurement import Contender, Measurement, measure
-from benchmarks.pinning import pinned
 from benchmarks.promise import Promise, p50_promise, promise_table
 from benchmarks.rivals.contender import PGVECTOR, Opener, build, opened
 from benchmarks.rivals.postgres import Postgres, postgres
 from benchmarks.rivals.truth import Asked, K, Truth
 from benchmarks.rivals.tuning import least, sweep
-from benchmarks.served import append_and_fdatasync
+from benchmarks.served import append_and_fdatasync, pinned
 from recwire import Client, Event, RecommendOptions
 from recwire.v1.recommendation_pb2 import RecommendResponse
 from recwire.v1.recommender_service_pb2 import RecommendRequest, UpdateUserRequest

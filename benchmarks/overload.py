@@ -9,38 +9,33 @@ The other core has the client, and what else the machine does. Capacity is measu
 flight all the time.
 """
 
-import itertools
-import random
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
 
-import grpc
-import numpy as np
-import uvloop
 from rich.console import Group
 from rich.table import Table
 
 from benchmarks.encoder.sample import draw_sample
-from benchmarks.open_loop import Call, Outcomes, offer, saturate
 from benchmarks.served import SHARED_DATA, Served, served, settled
 from benchmarks.stress import catalogue, fill
 from recwire import Client, RecommendOptions, to_bytes
-from recwire.v1.recommender_service_pb2 import EmbedRequest, RecommendRequest
-from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
+from recwire_server.load.generator import LoadGenerator
+from recwire_server.load.schedule import ClosedLoad, OpenLoad
+from recwire_server.load.worker import Target
+from recwire_server.load.workload import Call, Workload
 
 LOADS = (0.5, 1.0, 2.0, 10.0)
 IN_FLIGHT = 4  # of a measurement of capacity: some wait while one runs, and none is refused
 TIMEOUT_S = 1.0
 WARM_UP_S = 3.0  # in which a queue becomes one that stands
 SAMPLE_SIZE = 600
-ITEMS = 50_000
+ITEMS, ASKED_EVERY = 50_000, 50  # every 50th vector is asked for
 SEED = 6
 
 
 class Stage(TypedDict):
-    """One load, in milliseconds and calls a second."""
+    """One load, in milliseconds and calls a second. admitted: what was not refused; those too that gave up."""
 
     load: float
     offered: float
@@ -78,21 +73,26 @@ def run(quick: bool) -> Result:
     flags = ["--encoder-thread-count", "1", "--embedding-cache-bytes", "0"]
     with TemporaryDirectory(prefix="recwire-overload-") as folder, served(Path(folder) / "data", *flags) as server:
         sample = draw_sample(SHARED_DATA, SAMPLE_SIZE)
-        embed = uvloop.run(_measure(server, sample.data, _embeds(list(sample.texts)), duration_s))
+        embed = _measure(server, sample.data, Workload(Call.EMBED, SEED, texts=sample.texts), duration_s)
     with TemporaryDirectory(prefix="recwire-overload-") as folder, served(Path(folder) / "data") as server:
         with Client(server.address, timeout_s=60) as client:
             vectors = catalogue(ITEMS, client.get_server_info().dimension)
             fill(client, vectors)
             settled(client)
-        search = uvloop.run(_measure(server, f"{ITEMS:,} made vectors", _searches(vectors), duration_s))
+        near, exact = [to_bytes(vector) for vector in vectors[::ASKED_EVERY]], RecommendOptions(exact=True)
+        searches = Workload(Call.RECOMMEND, SEED, vectors=near, options=exact)
+        search = _measure(server, f"{ITEMS:,} made vectors", searches, duration_s)
     return {"embed": embed, "search": search, "seed": SEED}
 
 
-async def _measure(server: Served, data: str, calls: Callable[[grpc.aio.Channel], Call], duration_s: float) -> Loaded:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        call = calls(channel)
-        capacity = await saturate(call, IN_FLIGHT, WARM_UP_S, duration_s)
-        stages = [await _stage(server, call, load, load * capacity, duration_s) for load in LOADS]
+def _measure(server: Served, data: str, workload: Workload, duration_s: float) -> Loaded:
+    with LoadGenerator(Target(server.address), worker_count=1) as generator:
+        full = generator.run(workload, ClosedLoad(IN_FLIGHT, duration_s, WARM_UP_S, TIMEOUT_S))
+        capacity = full.served / duration_s
+        loads = [OpenLoad(load * capacity, duration_s, WARM_UP_S, TIMEOUT_S) for load in LOADS]
+        stages = [
+            _stage(server, generator, workload, load, open_load) for load, open_load in zip(LOADS, loads, strict=True)
+        ]
     peak = max(stage["goodput"] for stage in stages)
     return {
         "data": data,
@@ -103,61 +103,23 @@ async def _measure(server: Served, data: str, calls: Callable[[grpc.aio.Channel]
     }
 
 
-def _embeds(texts: list[str]) -> Callable[[grpc.aio.Channel], Call]:
-    """Return what makes, of a channel, what embeds a text that was not embedded before."""
-    random.Random(SEED).shuffle(texts)
-    numbered: Any = zip(itertools.count(), itertools.cycle(texts))
-
-    def calls(channel: grpc.aio.Channel) -> Call:
-        embed = RecommenderServiceStub(channel).Embed
-
-        async def call() -> object:
-            number, text = next(numbered)
-            return await embed(EmbedRequest(texts=[f"{text} {number}"]), timeout=TIMEOUT_S)
-
-        return call
-
-    return calls
-
-
-def _searches(vectors: np.ndarray) -> Callable[[grpc.aio.Channel], Call]:
-    """Return what makes, of a channel, what asks for the items nearest to one, all of them scored."""
-    chance, options = random.Random(SEED), RecommendOptions(exact=True)
-
-    def calls(channel: grpc.aio.Channel) -> Call:
-        recommend = RecommenderServiceStub(channel).Recommend
-
-        async def call() -> object:
-            vector = to_bytes(vectors[chance.randrange(len(vectors))])
-            return await recommend(RecommendRequest(vector=vector, options=options), timeout=TIMEOUT_S)
-
-        return call
-
-    return calls
-
-
-async def _stage(server: Served, call: Call, load: float, rate: float, duration_s: float) -> Stage:
+def _stage(server: Served, generator: LoadGenerator, workload: Workload, load: float, open_load: OpenLoad) -> Stage:
     cpu_s = server.cpu_s()
-    outcomes = await offer(call, rate, WARM_UP_S, duration_s, SEED)
+    outcomes = generator.run(workload, open_load)
     cpu_s = server.cpu_s() - cpu_s
     resident = server.process.memory_info().rss
     return {
         "load": load,
-        "offered": round(rate, 1),
-        "goodput": round(outcomes.counts["OK"] / duration_s, 1),
-        "codes": dict(outcomes.counts),
-        "admitted_p50_ms": _percentile(outcomes, "OK", 50),
-        "admitted_p99_ms": _percentile(outcomes, "OK", 99),
-        "refused_p50_ms": _percentile(outcomes, "RESOURCE_EXHAUSTED", 50),
-        "refused_p99_ms": _percentile(outcomes, "RESOURCE_EXHAUSTED", 99),
-        "server_cpu_share": round(cpu_s / (WARM_UP_S + duration_s), 2),
+        "offered": round(open_load.rate, 1),
+        "goodput": round(outcomes.served / open_load.duration_s, 1),
+        "codes": dict(outcomes.codes),
+        "admitted_p50_ms": outcomes.latency.percentile_ms(50),
+        "admitted_p99_ms": outcomes.latency.percentile_ms(99),
+        "refused_p50_ms": outcomes.refusal.percentile_ms(50),
+        "refused_p99_ms": outcomes.refusal.percentile_ms(99),
+        "server_cpu_share": round(cpu_s / (open_load.warm_up_s + open_load.duration_s), 2),
         "resident_mb": round(resident / 1e6, 1),
     }
-
-
-def _percentile(outcomes: Outcomes, code: str, percent: float) -> Any:
-    taken_s = outcomes.seconds.get(code)
-    return None if not taken_s else round(1e3 * float(np.percentile(taken_s, percent)), 2)
 
 
 def plot(result: Result) -> Any:

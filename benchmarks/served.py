@@ -12,6 +12,8 @@ import psutil
 
 from recwire import Client, RecwireError
 from recwire.v1.admin_service_pb2 import GetServerInfoResponse
+from recwire_server.device_default import settings_for
+from recwire_server.encoder.device import Device
 from recwire_server.encoder.onnx import OnnxEncoder
 from recwire_server.model.cache import find_default_model
 from recwire_server.setting_source import load_settings
@@ -83,13 +85,13 @@ def settled(client: Client) -> GetServerInfoResponse:
     return info
 
 
-def default_encoder() -> OnnxEncoder:
+def default_encoder(device: Device = Device.CPU) -> OnnxEncoder:
     """Return the encoder that a server with default settings has, which has been exported before."""
-    settings = load_settings({})
+    settings = settings_for(device, load_settings({}))
     folder = find_default_model(settings.precision, settings.cache_dir)
     if folder is None:
         raise SystemExit("no exported default model: recwire-server model export makes it")
-    return OnnxEncoder.load(folder)
+    return OnnxEncoder.load(folder, device)
 
 
 def append_and_fdatasync(path: Path, size: int) -> Callable[[], None]:

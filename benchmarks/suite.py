@@ -8,12 +8,13 @@ from typing import Any
 
 from benchmarks import (
     embed_beside_bulk,
-    embed_cost,
+    embed_rpc,
     embed_served,
     encoder,
     encoder_sweep,
     freshness,
     importing,
+    load,
     memory,
     overload,
     recall,
@@ -33,7 +34,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     # JSON; `table(result)` for people; some have `plot(result)`, which returns a matplotlib Figure.
     "smoke": smoke,
     "start": start,
-    "embed_cost": embed_cost,
+    "embed_rpc": embed_rpc,
     "embed_beside_bulk": embed_beside_bulk,
     "embed_served": embed_served,
     "encoder": encoder,
@@ -46,6 +47,7 @@ BENCHMARKS: Mapping[str, ModuleType] = {
     "update_user": update_user,
     "freshness": freshness,
     "restart": restart,
+    "load": load,
     "import": importing,
     "memory": memory,
     "scaling": scaling,
@@ -55,7 +57,7 @@ QUICK_SET = (
     # What `--quick` runs without names, together in ten minutes on two cores.
     "smoke",
     "start",
-    "embed_cost",
+    "embed_rpc",
     "embed_beside_bulk",
     "encoder",
     "recommend_options",

@@ -28,12 +28,11 @@ from rich.table import Table
 from benchmarks.filled_server import Serve, serve_default
 from benchmarks.flight import IN_FLIGHT, Calls, fly
 from benchmarks.measurement import Contender, measure
-from benchmarks.pinning import pinned
 from benchmarks.rivals.contender import PGVECTOR, REDIS, Opener, build, opened
 from benchmarks.rivals.postgres import postgres
 from benchmarks.rivals.redis_server import redis_server
 from benchmarks.rivals.rival import RecordingRival
-from benchmarks.served import Served, append_and_fdatasync
+from benchmarks.served import Served, append_and_fdatasync, pinned
 from recwire import Client, Event, Item, to_bytes
 from recwire.v1.recommender_service_pb2 import UpdateUserRequest
 from recwire_server.vector import Vectors

@@ -93,8 +93,8 @@ def test_a_section_runs_and_prints_what_it_shows(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """On a server with the settings that it names, code prints the `# ->` lines, and commands the text below; those on
-    a data directory, `data`, succeed: their output has sizes and times. Commands on keys are run before the server
-    starts, in its folder, where certificates are too."""
+    a data directory, `data`, and those that measure succeed: their output has sizes and times. Commands on keys are run
+    before the server starts, in its folder, where certificates are too."""
     monkeypatch.chdir(tmp_path)
     make_certificates(tmp_path)
     for command, _ in section.commands:
@@ -118,8 +118,9 @@ def test_a_section_runs_and_prints_what_it_shows(
     for command, printed in section.commands:
         if "--keys-file" in command:
             continue
-        arguments = [sys.executable, "-m", "recwire_server", *shlex.split(command.removeprefix(SHOW))]
-        if "--data-dir" in arguments:
+        words = [word.replace(ADDRESS, server.address) for word in shlex.split(command.removeprefix(SHOW))]
+        arguments = [sys.executable, "-m", "recwire_server", *words]
+        if "--data-dir" in arguments or words[0] == "bench":
             subprocess.run(arguments, capture_output=True, check=True, cwd=tmp_path)
             continue
         shown = subprocess.run([*arguments, "--to", server.address], capture_output=True, text=True, check=True)
@@ -144,7 +145,17 @@ def test_every_name_in_backquotes_exists():
     flags = set(re.findall(r"(?<=[` ])--([a-z-]+)", text))
     options = {
         option
-        for command in ("serve", "explain", "check", "backup", "restore", "keys create", "keys list", "keys revoke")
+        for command in (
+            "serve",
+            "explain",
+            "check",
+            "backup",
+            "restore",
+            "bench",
+            "keys create",
+            "keys list",
+            "keys revoke",
+        )
         for option in options_of(command)
     }
 

@@ -16,7 +16,6 @@ from benchmarks.filled_server import Serve, mean_vector, serve_default, settings
 from benchmarks.flight import IN_FLIGHT
 from benchmarks.made_vectors import MadeVectors, default_vectors, topical_histories
 from benchmarks.measurement import Measurement, measure
-from benchmarks.pinning import pinned
 from benchmarks.promise import Promise, cpu_promise, p50_promise
 from benchmarks.recommend.contender import RECWIRE, as_good, filled, recwire_contenders, rival_contenders, tune
 from benchmarks.rivals.contender import CHROMA, PGVECTOR, RAW, REDIS, RIVALS, Opener, build, opened
@@ -24,6 +23,7 @@ from benchmarks.rivals.rival import Rival
 from benchmarks.rivals.server import ServerProcesses
 from benchmarks.rivals.truth import Asked, K, Truth
 from benchmarks.rivals.tuning import sweep
+from benchmarks.served import pinned
 from recwire import Client
 
 SEED = 7

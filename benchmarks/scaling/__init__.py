@@ -7,7 +7,7 @@ All in one run, each part's contenders in turn; the servers share a core, and th
 - history: users with up to 10,000 events, on the same server
 
 Items are texts through the encoder, and beyond some thousand these with jitter: `catalogue_vectors`. Read in this
-order: `comparison` (the benchmark), `scaled` (servers with items and users), `flight` (many calls at a time),
+order: `comparison` (the benchmark), `scaled` (servers with items and users),
 `history` (users), `chart` (how a result is shown).
 """
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypedDict
@@ -13,11 +14,15 @@ from typing import Any, TypedDict
 from rich.console import Console
 
 from benchmarks.catalogue_vectors import SEED, make
+from benchmarks.flight import Calls, Flight, fly
 from benchmarks.measurement import Contender, measure
-from benchmarks.scaling.flight import fly
 from benchmarks.scaling.history import measure_histories
 from benchmarks.scaling.scaled import USERS, Scaled, pin_process, scaled, user_name
-from benchmarks.served import SHARED_DATA, default_encoder, pinned
+from benchmarks.served import SHARED_DATA, Served, default_encoder, pinned
+from recwire.v1.recommender_service_pb2 import RecommendRequest
+
+RECOMMEND = "/recwire.v1.RecommenderService/Recommend"
+MIN_CALLS_A_CALLER = 5  # in a round: with fewer it would be mostly its begin and end, when not all are in flight
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,7 @@ def measure_scaling(extent: Extent) -> Result:
             sizes = _sizes(list(servers.values()), extent)
             _report("clients, history")
             asked = servers[extent.asked_size]
-            users = [user_name(user) for user in range(USERS)]
-            flights = asyncio.run(fly(asked.server, users, extent.in_flight, extent.rounds, extent.calls_in_flight))
+            flights = _flights(asked.server, extent)
             histories = measure_histories(asked, extent.lengths, extent.rounds, extent.calls, extent.warm_up_calls)
     return {
         "model": encoder.model.name,
@@ -100,6 +104,18 @@ def measure_scaling(extent: Extent) -> Result:
             for length, calls in histories.items()
         },
     }
+
+
+def _flights(server: Served, extent: Extent) -> dict[int, Flight]:
+    """Return what Recommend comes to with so many calls in flight."""
+    users = itertools.cycle(range(USERS))
+
+    def messages(count: int) -> list[bytes]:
+        calls = max(extent.calls_in_flight, MIN_CALLS_A_CALLER * count)
+        return [RecommendRequest(user_id=user_name(next(users))).SerializeToString() for _ in range(calls)]
+
+    calls = {count: Calls(RECOMMEND, partial(messages, count), count) for count in extent.in_flight}
+    return asyncio.run(fly(server, calls, extent.rounds))
 
 
 def _sizes(servers: Sequence[Scaled], extent: Extent) -> dict[str, dict[str, Any]]:

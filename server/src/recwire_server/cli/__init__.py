@@ -1,7 +1,7 @@
 """The command line: `recwire-server`.
 
-One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`, `keys`. `access`
-has the options of those that call a server, `grpc_log` quiets gRPC.
+One module a command: `serve`, `model`, `imports`, `demo`, `explanation`, `check`, `backup`, `restore`, `bench`, `keys`.
+`access` has the options of those that call a server, `grpc_log` quiets gRPC.
 """
 
 import recwire_server.cli.grpc_log  # noqa: F401  # before all that imports gRPC
@@ -11,6 +11,7 @@ import typer
 
 from recwire_server.cli import imports, keys, model
 from recwire_server.cli.backup import backup
+from recwire_server.cli.bench import bench
 from recwire_server.cli.check import check
 from recwire_server.cli.demo import demo
 from recwire_server.cli.explanation import explain
@@ -30,6 +31,7 @@ app.command()(explain)
 app.command()(check)
 app.command()(backup)
 app.command()(restore)
+app.command()(bench)
 app.add_typer(model.app, name="model")
 app.add_typer(imports.app, name="import")
 app.add_typer(keys.app, name="keys")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,10 +27,14 @@ TLS_HINT = "does it speak TLS, with a certificate for this name and of an author
 
 @dataclass(frozen=True)
 class Access:
-    """Who calls, and whether over TLS, as a command's options say."""
+    """Who calls, and whether over TLS, as a command's options say.
+
+    make_credentials: makes the same credentials in another process.
+    """
 
     api_key: str | None = None
     credentials: grpc.ChannelCredentials | None = None
+    make_credentials: Callable[[], grpc.ChannelCredentials] | None = None
 
     def connection(self, address: str) -> Connection:
         """Return how to reach an address; leave with status 2 where that would not be safe."""
@@ -40,15 +44,18 @@ class Access:
             leave(f"an API key goes to {address} over TLS only: give --tls, or --ca-file FILE with its authority", 2)
 
     @contextmanager
-    def client(self, address: str) -> Iterator[Client]:
-        """Give a client for the length of the block; leave with status 1, and a sentence, where the server refuses."""
+    def client(self, address: str, named_by: str = "--to HOST:PORT") -> Iterator[Client]:
+        """Give a client for the length of the block; leave with status 1, and a sentence, where the server refuses.
+
+        named_by: what the command takes the address from.
+        """
         self.connection(address)
         try:
             with Client(address, api_key=self.api_key, credentials=self.credentials) as client:
                 yield client
         except UnavailableError as error:
             hint = "" if error.reason else self.hint(error.code)  # with a reason it is recwire that answers
-            leave(f"nothing takes calls at {address} ({error}): name a running server with --to HOST:PORT{hint}")
+            leave(f"nothing takes calls at {address} ({error}): name a running server with {named_by}{hint}")
         except RecwireError as error:
             leave(f"{error}{self.hint(error.code)}")
 
@@ -96,13 +103,14 @@ def _access(
         api_key = api_key_file.read_text().strip() if api_key_file else os.environ.get("RECWIRE_API_KEY") or None
         if api_key is not None:
             check_api_key(api_key)
-        credentials = None
+        credentials = make_credentials = None
         if tls or ca_file or client_certificate_file or client_key_file:
-            credentials = tls_credentials(
-                ca_file=ca_file, certificate_file=client_certificate_file, key_file=client_key_file
+            make_credentials = partial(
+                tls_credentials, ca_file=ca_file, certificate_file=client_certificate_file, key_file=client_key_file
             )
+            credentials = make_credentials()
     except OSError as error:
         leave(f"{error.filename} cannot be read: {error.strerror}", 2)
     except ValueError as error:
         leave(str(error), 2)
-    return Access(api_key, credentials)
+    return Access(api_key, credentials, make_credentials)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +25,7 @@ from recwire_server.config import (
 from recwire_server.device_default import settings_for
 from recwire_server.encoder import Encoder, EncoderError
 from recwire_server.encoder.device import Device, DeviceChoice, check_runtimes, choose_device, installed_runtimes
+from recwire_server.event_loop import new_event_loop
 from recwire_server.index.sealed import SearchMethod
 from recwire_server.model import ModelExportError
 from recwire_server.model.cache import export_default_model, find_default_model
@@ -109,7 +109,7 @@ def serve(
         settings = settings_for(chosen, settings)
         encoder = _load_encoder(settings, chosen)
         # Exact searches run on the event loop: on more threads they take a third less time, but half more CPU.
-        with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        with threadpool_limits(1, "blas"), asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(serving.serve(settings, encoder))
     except SettingsError as error:
         typer.echo(f"error: {error}", err=True)
@@ -161,12 +161,3 @@ def _load_encoder(settings: Settings, device: Device) -> Encoder:
 def _export_default_model(precision: Precision, cache_dir: Path) -> Path:
     with StepProgress() as progress:
         return export_default_model(precision, cache_dir, progress.begin)
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    if sys.platform == "win32":
-        return asyncio.new_event_loop()
-    import uvloop  # there is none for Windows
-
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
