@@ -8,8 +8,9 @@ from recwire_server.load.histogram import Histogram
 
 REFUSED = frozenset({"RESOURCE_EXHAUSTED", "UNAVAILABLE"})
 PERCENTS = (50, 90, 99, 99.9, 100)
-# A generator that is late itself makes the server look slow. A millisecond is what any process may wait for a core.
-TOLERATED_LAG_MS, TOLERATED_LAG_SHARE = 1.0, 0.25
+# A generator that is late itself makes the server look slow. A millisecond is what any process may wait for a core;
+# past a tenth of a second the load is not what was asked for, however slow the server is.
+TOLERATED_LAG_MS, TOLERATED_LAG_SHARE, MAX_LAG_MS = 1.0, 0.25, 100.0
 
 
 @dataclass
@@ -58,11 +59,11 @@ class Outcomes:
 
     @property
     def is_generator_slow(self) -> bool:
-        """Whether calls were sent so late that the latencies tell of the generator, not of the server."""
+        """Whether calls were sent so late that the latencies tell of the generator too, not of the server alone."""
         lag_ms, latency_ms = self.lag.percentile_ms(99), self.latency.percentile_ms(99)
         if lag_ms is None:
             return False
-        return lag_ms > max(TOLERATED_LAG_MS, TOLERATED_LAG_SHARE * (latency_ms or 0.0))
+        return lag_ms > min(max(TOLERATED_LAG_MS, TOLERATED_LAG_SHARE * (latency_ms or 0.0)), MAX_LAG_MS)
 
     def told(self) -> dict[str, Any]:
         """Return the figures, ready for JSON: calls a second, counts, and milliseconds by percentile (`max`: 100)."""
