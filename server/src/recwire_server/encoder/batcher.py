@@ -39,14 +39,23 @@ class Job:
     def _take(self, index: int, outcome: Vector | Exception) -> None:
         if self.is_over:
             return
+        done = self._done
         if isinstance(outcome, Exception):
-            self.is_over = True
-            self._done(outcome)
+            self.end()
+            done(outcome)
             return
         self._vectors[index] = outcome
         if len(self._vectors) == len(self.queued):
-            self.is_over = True
-            self._done([self._vectors[place] for place in range(len(self.queued))])
+            self.end()
+            done([self._vectors[place] for place in range(len(self.queued))])
+
+    def end(self) -> None:
+        """Take no further vector, and let go of who was to be told: what is done would stay, until the garbage
+        collector comes by."""
+        self.is_over = True
+        self._done = _ignore
+        for sequence in self.queued:
+            sequence.answer = _ignore
 
 
 class Batcher:
@@ -146,7 +155,7 @@ class Batcher:
 
     def withdraw(self, job: Job) -> None:
         """Drop what of a job has not reached the model; nobody waits for it any more."""
-        job.is_over = True
+        job.end()
         with self._lock:
             for sequence in job.queued:
                 self._queue.remove(sequence)
@@ -276,3 +285,7 @@ class Batcher:
         for sequence in sequences:
             sequence.run = run
         return run
+
+
+def _ignore(outcome: object) -> None:
+    """Take what nobody waits for."""

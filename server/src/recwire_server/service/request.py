@@ -57,6 +57,7 @@ class Requests(AsyncIterator[Message]):
             raise unavailable(Phase.DRAINING) from None
         finally:
             self._reader = None
+            del reader  # what was cancelled would keep itself by it
         self._authorization.check_still_valid(self._caller)
         self._authorization.count_call(self._caller)
         return parsed(data, self._message_type, self._caller)
