@@ -17,6 +17,7 @@ from recwire.v1.user_service_pb2_grpc import UserServiceStub
 
 CALLS = 20
 PATIENCE_S = 20.0
+LAST_HELD = 12  # objects of the last batch, which the encoder's thread looks at until the next one
 TEXT = pb.EmbedRequest(texts=["a text"])
 
 
@@ -80,3 +81,25 @@ async def test_a_call_that_has_ended_is_let_go(
         while (after := held_calls()) > before + 2 and time.monotonic() < deadline_s:
             await answered(channel)
     assert after <= before + 2
+
+
+@pytest.mark.parametrize("call", [answered, streamed, stream_cancelled], ids=lambda one: one.__name__)
+async def test_a_text_that_was_embedded_leaves_nothing_to_collect(
+    call: Callable[[grpc.aio.Channel], Awaitable[None]], start_server: StartServer, no_collector: None
+):
+    """Nor does one that nobody waits for any more."""
+    async with grpc.aio.insecure_channel(start_server(embedding_cache_bytes=0).address) as channel:
+        await call(channel)
+        gc.collect()
+        for _ in range(CALLS):
+            await call(channel)
+        names = ("Job", "QueuedSequence", "_InFlight", "Requests")
+        deadline_s = time.monotonic() + PATIENCE_S
+        while len(held := held_objects(names)) > LAST_HELD and time.monotonic() < deadline_s:
+            await answered(channel)
+        assert len(held) <= LAST_HELD
+
+
+def held_objects(names: tuple[str, ...]) -> list[str]:
+    """Return the classes of the server's objects that are held, of these."""
+    return [name for held in gc.get_objects() if (name := type(held).__name__) in names]
