@@ -12,6 +12,7 @@ from recwire_server.queue_limit import QueueLimit
 from recwire_server.search_turn import SearchTurns
 
 SEARCH_S = 0.01
+TRIES = 10
 
 
 async def search(turns: SearchTurns, deadline_s: float = inf, taken_s: float = SEARCH_S) -> float:
@@ -88,12 +89,20 @@ async def test_an_estimate_that_was_wrong_is_mended():
 
 async def test_calls_that_came_during_a_search_are_taken_in_before_the_next():
     """Even if that takes twice as long as a search: what is not taken in waits where nobody refuses it."""
+    for _ in range(TRIES):
+        if await all_are_taken_in():
+            return
+    pytest.fail(f"in none of {TRIES} tries all were taken in")
+
+
+async def all_are_taken_in() -> bool:
+    """Return whether 40 calls, which come one after the other once a search has ended, are taken in before the next
+    search ends. Each costs the event loop a twentieth of a search; a pause of the machine between two is their end."""
     turns = SearchTurns(QueueLimit())
     waiting = [asyncio.create_task(search(turns)) for _ in range(2)]
     taken_in = []
 
     async def take_in() -> None:
-        """Calls come one after the other, each costs the event loop a twentieth of a search."""
         for _ in range(40):
             taken_in.append(asyncio.create_task(search(turns, taken_s=0)))
             end_s = time.monotonic() + SEARCH_S / 20
@@ -104,5 +113,7 @@ async def test_calls_that_came_during_a_search_are_taken_in_before_the_next():
     await waiting[0]
     arrivals = asyncio.create_task(take_in())
     await waiting[1]
-    assert arrivals.done()
+    are_in = arrivals.done()
+    await arrivals
     await asyncio.gather(*taken_in)
+    return are_in
