@@ -142,14 +142,13 @@ class AdaptiveIndex(Index):
         short_query = self._sealed.projection.map_query(query)
         width = self._width(k)
         placed, first_coded = self._search_graph(query, short_query, width)
-        unplaced = self._foreign
-        if len(unplaced):
-            placed = placed[~self._is_foreign[placed]]
-            unplaced = unplaced[self._bias.rows[unplaced] > -np.inf]
         segments = [segment for segment in self._segments if segment.first >= first_coded]
+        coded = NO_LABELS
         if segments:
             coded = code.nearest(segments, CodedQuery(short_query), width, self._bias.rows)
-            unplaced = np.concatenate([unplaced, coded[~self._is_foreign[coded]]])
+        unplaced = self._with_foreign(coded, self._bias.rows)
+        if len(self._foreign):
+            placed = placed[~self._is_foreign[placed]]
         if self.scored_count:
             unplaced = np.concatenate([unplaced, exact.scan(self._matrix, query, self._coded_count, k)])
         return Near(placed, unplaced)
@@ -167,7 +166,7 @@ class AdaptiveIndex(Index):
         bias[coded] = 0 if extra is None else extra[coded]
         coded_query = CodedQuery(self._sealed.projection.map_query(query))
         found = code.nearest(self._segments, coded_query, self._width(k), bias)
-        return self.best_of(self._with_foreign(np.concatenate([found, rest]), bias), query, k, extra)
+        return self.best_of(np.concatenate([self._with_foreign(found, bias), rest]), query, k, extra)
 
     def best_of(self, labels: Labels, query: Query, k: int, extra: Scores | None = None) -> Matches:
         return exact.best_of(self._matrix, labels, query, k, extra)
@@ -271,11 +270,11 @@ class AdaptiveIndex(Index):
                 return found, graph.row_count
         return NO_LABELS, 0
 
-    def _with_foreign(self, found: Labels, bias: Bias) -> Labels:
-        """Return what was found, and the foreign rows that the bias lets in."""
+    def _with_foreign(self, coded: Labels, bias: Bias) -> Labels:
+        """Return what was found by codes, and the foreign rows that the bias lets in, each once."""
         if not len(self._foreign):
-            return found
-        return np.union1d(found, self._foreign[bias[self._foreign] > -np.inf])
+            return coded
+        return np.concatenate([coded[~self._is_foreign[coded]], self._foreign[bias[self._foreign] > -np.inf]])
 
     def _adopt_segments(self, segments: Sequence[Segment]) -> None:
         self._segments = list(segments)
