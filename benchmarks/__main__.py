@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 from benchmarks import figure_page, report, suite
 from benchmarks.environment import environment
 from benchmarks.result_file import ResultFileError, read_result_file, write_result_file
-from benchmarks.suite import BENCHMARKS, QUICK_SET, Device
+from benchmarks.suite import BENCHMARKS, QUICK_SET
+from recwire_server.encoder.device import Device
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

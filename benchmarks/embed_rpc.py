@@ -28,6 +28,7 @@ from recwire_server.encoder import Encoder, Purpose
 from recwire_server.encoder.device import Device
 from recwire_server.encoder.embedding import encode
 from recwire_server.load.workload import PATHS, Call
+from recwire_server.model.source import resolve_source
 
 OTHER_WORDS = ("walk", "run", "ride", "talk")  # a token each
 NAIVE = "naive_loop"
@@ -69,9 +70,9 @@ class Result(TypedDict):
     not_measured: dict[str, str]
 
 
-def run(quick: bool, device: str) -> Result:
+def run(quick: bool, device: Device) -> Result:
     """Return the result. quick: fewer calls and texts."""
-    return measure_embed(QUICK if quick else FULL, Device(device))
+    return measure_embed(QUICK if quick else FULL, device)
 
 
 def measure_embed(size: Size, device: Device) -> Result:
@@ -119,7 +120,7 @@ def _contenders(
         "embed_4_in_flight": Contender(embed_some, server.threads_cpu_s),
     }
     try:
-        naive = naive_loop(device)
+        naive = naive_loop(resolve_source(None).folder, device)
     except ModuleNotFoundError as error:
         return contenders, {NAIVE: f"{error}: pip install -c constraints.txt 'server[export,minilm]'"}
     return contenders | {NAIVE: Contender(lambda: naive(TEXT), time.process_time)}, {}

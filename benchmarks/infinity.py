@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import urllib3
 
+from benchmarks.rivals.server import free_port
 from benchmarks.served import Served
 from recwire_server.encoder import Vector
 
@@ -62,7 +63,7 @@ def infinity(python: str, folder: Path, engine: str, log: Path) -> Iterator[Serv
 
     engine: torch or optimum, which is ONNX Runtime. log: where its output goes. Raises InfinityError.
     """
-    port = _free_port()
+    port = free_port()
     flags = {"--model-id": str(folder), "--served-model-name": "model", "--engine": engine, "--device": "cpu"}
     flags |= {"--host": "127.0.0.1", "--port": str(port), "--log-level": "error", "--dtype": "float32"}
     flags["--pooling-method"] = "mean"  # else its engine `optimum` takes the first token's vector
@@ -105,11 +106,6 @@ class InfinityClient:
 def _environment() -> dict[str, str]:
     """Return this process's, without the folders of packages that are meant for this interpreter."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -1,22 +1,24 @@
 """The loop that one finds in many a script: transformers on torch, text by text, each padded to all positions."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from recwire_server.encoder import Vector
 from recwire_server.encoder.device import Device
-from recwire_server.model.source import resolve_source
 
 PADDED_TOKENS = 512  # the positions that MiniLM has, and what padding="max_length" comes to
 
 
-def naive_loop(device: Device) -> Callable[[str], Vector]:
-    """Return what embeds a text with the default model, on one thread. Raises ModuleNotFoundError without torch."""
+def naive_loop(folder: Path, device: Device) -> Callable[[str], Vector]:
+    """Return what embeds a text with the weights in a folder, on one thread.
+
+    Raises ModuleNotFoundError without torch.
+    """
     import torch
     import transformers
 
     torch.set_num_threads(1)
-    folder = resolve_source(None).folder
     model: Any = transformers.AutoModel.from_pretrained(folder).eval().to(device)
     loader: Any = transformers.AutoTokenizer  # its methods have no types
     tokenizer = loader.from_pretrained(folder)

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Mapping
-from enum import StrEnum
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +27,7 @@ from benchmarks import (
     stress,
     update_user,
 )
+from recwire_server.encoder.device import Device
 
 BENCHMARKS: Mapping[str, ModuleType] = {
     # Each has `run(quick)`, or `run(quick, device)` where a device can be chosen, which returns what is kept, ready for
@@ -68,13 +68,6 @@ QUICK_SET = (
     "memory",
     "scaling",
 )
-
-
-class Device(StrEnum):
-    """What runs the model."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 def takes_device(name: str) -> bool:

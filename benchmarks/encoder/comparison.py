@@ -97,15 +97,15 @@ class Result(TypedDict):
     targets: list[dict[str, Any]]
 
 
-def run(quick: bool, device: str = Device.CPU) -> Result | dict[str, Any]:
+def run(quick: bool, device: Device = Device.CPU) -> Result | dict[str, Any]:
     """Return the result, on a GPU what gpu.compare_on_gpu does. quick: fewer texts and rounds, of which the speed says
     little."""
-    require(Device(device))
+    require(device)
     # All that libraries would start threads for is done in the one that calls them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     size = QUICK if quick else Size()
     sample = draw_sample(size=size.texts)
-    if Device(device) is Device.CUDA:
+    if device is Device.CUDA:
         return compare_on_gpu(sample, quick)
     with (
         threadpool_limits(1),

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks.encoder.material import Material
 from benchmarks.encoder.text_encoder import TextEncoder
+from benchmarks.naive_loop import naive_loop
 from recwire_server.encoder import LongText, Purpose, Vector
 from recwire_server.encoder.device import Device
 from recwire_server.encoder.embedding import encode
@@ -22,7 +23,6 @@ from recwire_server.model.cache import export_model
 from recwire_server.model.recipe import Precision
 
 INT8, FP32, PLAIN, NAIVE = "recwire int8", "recwire fp32", "ONNX Runtime fp32", "naive loop, torch"
-PADDED_TOKENS = 512  # the positions that MiniLM has, and what padding="max_length" comes to
 OPENVINO_ONE_THREAD = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
 
 
@@ -92,25 +92,9 @@ def openvino_int8(material: Material) -> TextEncoder:
 
 
 def naive_torch(material: Material) -> TextEncoder:
-    """Return the loop that one finds in many a script: transformers on torch, text by text, each padded to the
-    positions that the model has."""
-    import torch
-    import transformers
-
-    model: Any = transformers.AutoModel.from_pretrained(material.source.folder).eval()
-    loader: Any = transformers.AutoTokenizer  # its methods have no types
-    tokenizer = loader.from_pretrained(material.source.folder)
-
-    def encode_text(text: str) -> Vector:
-        inputs = tokenizer(text, padding="max_length", truncation=True, max_length=PADDED_TOKENS, return_tensors="pt")
-        with torch.no_grad():
-            tokens = model(**inputs).last_hidden_state[0]
-        mask = inputs["attention_mask"][0].unsqueeze(1)
-        pooled = (tokens * mask).sum(dim=0) / mask.sum()
-        vector: Vector = torch.nn.functional.normalize(pooled, dim=0).numpy()
-        return vector
-
-    return TextEncoder(lambda texts: np.stack([encode_text(text) for text in texts]), run=None)
+    """Return the loop that one finds in many a script."""
+    embed = naive_loop(material.source.folder, Device.CPU)
+    return TextEncoder(lambda texts: np.stack([embed(text) for text in texts]), run=None)
 
 
 CONTENDERS: Mapping[str, Callable[[Material], TextEncoder]] = {

@@ -90,17 +90,16 @@ class Cell:
     peak_share: float
 
 
-def run(quick: bool, device: str = Device.CPU) -> Result:
+def run(quick: bool, device: Device = Device.CPU) -> Result:
     """Return the result. quick: fewer cells and rounds."""
-    chosen = Device(device)
-    require(chosen)
-    size = SIZES[chosen, quick]
+    require(device)
+    size = SIZES[device, quick]
     sample = draw_sample(size=size.texts)
-    peaks = measure_peaks(chosen, size)
-    with line_up(chosen, sample.texts, size.threads, max(size.batches), max(size.lengths)) as lined_up:
+    peaks = measure_peaks(device, size)
+    with line_up(device, sample.texts, size.threads, max(size.batches), max(size.lengths)) as lined_up:
         operations = {length: count_operations(lined_up.graph, length) for length in size.lengths}
         cells = sweep(lined_up, size, peaks, operations)
-    return make_result(chosen, sample.data, size, peaks, operations, cells, lined_up)
+    return make_result(device, sample.data, size, peaks, operations, cells, lined_up)
 
 
 def measure_peaks(device: Device, size: Size) -> list[Peak]:
