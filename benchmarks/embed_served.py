@@ -21,11 +21,11 @@ import numpy as np
 from rich.console import Console, Group
 from rich.table import Table
 
-from benchmarks.encoder.material import default_model, trace_default_model
+from benchmarks.encoder.material import trace_default_model
 from benchmarks.encoder.sample import SEED, draw_sample
 from benchmarks.infinity import InfinityClient, InfinityError, find_python, infinity, installed_versions
 from benchmarks.measurement import Contender, Measurement, measure
-from benchmarks.served import Served, pinned, served
+from benchmarks.served import Served, default_model, pinned, served
 from recwire import from_bytes
 from recwire.v1.recommender_service_pb2 import EMBED_PURPOSE_DOCUMENT, EmbedRequest
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.random import Generator
 
 from benchmarks import catalogue_vectors
-from benchmarks.served import SHARED_DATA
+from benchmarks.served import SHARED_DATA, default_encoder
 from recwire_server.encoder import Encoder
-from recwire_server.encoder.onnx import OnnxEncoder
-from recwire_server.model.cache import export_model
 from recwire_server.setting_source import load_settings
 from recwire_server.vector import Vectors
 
@@ -31,9 +29,7 @@ class MadeVectors:
 
 def default_vectors(count: int, encoded_count: int) -> MadeVectors:
     """Return vectors that the default model has made."""
-    settings = load_settings({})
-    model = export_model(None, settings.precision, None, settings.cache_dir, print)
-    return made_vectors(count, encoded_count, OnnxEncoder.load(model.folder), SHARED_DATA, settings.cache_dir)
+    return made_vectors(count, encoded_count, default_encoder(), SHARED_DATA, load_settings({}).cache_dir)
 
 
 def made_vectors(count: int, encoded_count: int, encoder: Encoder, data: Path, cache_dir: Path) -> MadeVectors:

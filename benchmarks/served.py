@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from rich.console import Console
 
 from recwire import Client, RecwireError
 from recwire.v1.admin_service_pb2 import GetServerInfoResponse
 from recwire_server.device_default import settings_for
 from recwire_server.encoder.device import Device
 from recwire_server.encoder.onnx import OnnxEncoder
-from recwire_server.model.cache import find_default_model
+from recwire_server.model.cache import export_default_model, find_default_model
+from recwire_server.model.recipe import Precision
 from recwire_server.setting_source import load_settings
 
 TEXT = "a long walk in the mountains with an old friend"  # 12 tokens
@@ -86,12 +88,15 @@ def settled(client: Client) -> GetServerInfoResponse:
 
 
 def default_encoder(device: Device = Device.CPU) -> OnnxEncoder:
-    """Return the encoder that a server with default settings has, which has been exported before."""
-    settings = settings_for(device, load_settings({}))
-    folder = find_default_model(settings.precision, settings.cache_dir)
-    if folder is None:
-        raise SystemExit("no exported default model: recwire-server model export makes it")
-    return OnnxEncoder.load(folder, device)
+    """Return the encoder that a server with default settings has."""
+    return OnnxEncoder.load(default_model(settings_for(device, load_settings({})).precision), device)
+
+
+def default_model(precision: Precision) -> Path:
+    """Return the folder of recwire's default model, exported first where the tools for that are installed."""
+    cache_dir = load_settings({}).cache_dir
+    found = find_default_model(precision, cache_dir)
+    return found or export_default_model(precision, cache_dir, Console(stderr=True).print)
 
 
 def append_and_fdatasync(path: Path, size: int) -> Callable[[], None]:

@@ -17,9 +17,8 @@ import numpy as np
 import psutil
 from rich.table import Table
 
-from benchmarks.served import served
+from benchmarks.served import default_model, served
 from recwire import Client
-from recwire_server.model.cache import find_default_model
 from recwire_server.setting_source import load_settings
 
 ROUNDS = 15
@@ -64,10 +63,7 @@ class Result(TypedDict):
 
 def run(quick: bool) -> Result:
     """Return the result. quick: fewer starts."""
-    settings = load_settings({})
-    model = find_default_model(settings.precision, settings.cache_dir)
-    if model is None:
-        raise SystemExit("no exported default model: recwire-server model export makes it")
+    model = default_model(load_settings({}).precision)
     rounds = [_round(model) for _ in range(3 if quick else ROUNDS)]
     median = {
         name: round(float(np.median([getattr(one, name) for one in rounds])), 4) for name in Round.__dataclass_fields__

@@ -10,13 +10,13 @@ import numpy as np
 
 from benchmarks.cuda import describe_gpu, held_memory_mb
 from benchmarks.encoder.contender import of_onnx_encoder
-from benchmarks.encoder.material import default_model
 from benchmarks.encoder.quality import measure_quality, run_alone
 from benchmarks.encoder.sample import SEED, Sample
 from benchmarks.encoder.speed import BATCH_SIZE, SHORT_TOKENS, even_calls
 from benchmarks.encoder.text_encoder import TextEncoder
 from benchmarks.encoder.torch_model import load_torch
 from benchmarks.measurement import Contender, Measurement, measure
+from benchmarks.served import default_model
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.device import Device
 from recwire_server.encoder.onnx import OnnxEncoder

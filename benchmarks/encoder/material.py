@@ -10,13 +10,10 @@ from rich.console import Console
 
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.tokenization import Tokenization
-from recwire_server.model.cache import export_default_model, find_default_model
 from recwire_server.model.manifest import TOKENIZER_FILE
-from recwire_server.model.recipe import Precision
 from recwire_server.model.settings import SettingsOverrides, read_settings
 from recwire_server.model.source import Source, resolve_source
 from recwire_server.model.trace import plain_tokenizer, quiet_libraries, trace
-from recwire_server.setting_source import load_settings
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,3 @@ def trace_default_model(calibration: Sequence[str], cache_dir: Path) -> Iterator
         plain_tokenizer(source, settings).save(str(tokenizer_file))
         tokenization = Tokenization.load(tokenizer_file, settings.max_tokens, dict.fromkeys(Purpose, ""))
         yield Material(source, traced, pooled, tokenization, settings.max_tokens, calibration, cache_dir, work)
-
-
-def default_model(precision: Precision) -> Path:
-    """Return the folder of recwire's default model, exported first where the tools for that are installed."""
-    cache_dir = load_settings({}).cache_dir
-    found = find_default_model(precision, cache_dir)
-    return found or export_default_model(precision, cache_dir, Console(stderr=True).print)

@@ -10,10 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.cuda import held_memory_mb
-from benchmarks.encoder.material import default_model, trace_default_model
+from benchmarks.encoder.material import trace_default_model
 from benchmarks.encoder.torch_model import load_torch
 from benchmarks.encoder_sweep.peak import FP16, FP32, U8S8
 from benchmarks.encoder_sweep.sequence import cut_sequences
+from benchmarks.served import default_model
 from recwire_server.encoder import Purpose
 from recwire_server.encoder.device import Device
 from recwire_server.encoder.onnx import OnnxEncoder
