@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.embed_throughput import Throughput, measure_throughput, throughput_table
 from benchmarks.measurement import Contender, Measurement, measure
 from benchmarks.naive_loop import naive_loop
-from benchmarks.served import TEXT, Served, default_encoder, pinned, served
+from benchmarks.served import PATIENT, TEXT, Served, default_encoder, pinned, served
 from recwire.v1.recommender_service_pb2 import EmbedRequest
 from recwire_server.encoder import Encoder, Purpose
 from recwire_server.encoder.device import Device
@@ -81,7 +81,7 @@ def measure_embed(size: Size, device: Device) -> Result:
     flags = ["--embedding-cache-bytes", "0", "--encoder-thread-count", "1", "--device", device]
     with TemporaryDirectory(prefix="recwire-embed-rpc-") as folder, ExitStack() as exit_stack:
         with pinned(cores[0]):
-            server = exit_stack.enter_context(served(Path(folder) / "data", *flags))
+            server = exit_stack.enter_context(served(Path(folder) / "data", *flags, *PATIENT))
         exit_stack.enter_context(pinned(cores[-1]))
         encoder = default_encoder(device)
         contenders, not_measured = _contenders(server, encoder, device, exit_stack)

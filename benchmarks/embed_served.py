@@ -25,7 +25,7 @@ from benchmarks.encoder.material import trace_default_model
 from benchmarks.encoder.sample import SEED, draw_sample
 from benchmarks.infinity import InfinityClient, InfinityError, find_python, infinity, installed_versions
 from benchmarks.measurement import Contender, Measurement, measure
-from benchmarks.served import Served, default_model, pinned, served
+from benchmarks.served import PATIENT, Served, default_model, pinned, served
 from recwire import from_bytes
 from recwire.v1.recommender_service_pb2 import EMBED_PURPOSE_DOCUMENT, EmbedRequest
 from recwire.v1.recommender_service_pb2_grpc import RecommenderServiceStub
@@ -38,10 +38,7 @@ from recwire_server.setting_source import load_settings
 BATCH_SIZE = 8
 REFERENCE_TEXTS = 32
 RECWIRE, INFINITY = ("int8", "fp32"), ("torch", "optimum")
-FLAGS = (
-    *("--encoder-thread-count", "1", "--embedding-cache-bytes", "0"),
-    *("--max-queue-wait-s", "10", "--max-standing-wait-s", "10"),  # it refuses nothing, as infinity-emb does
-)
+FLAGS = ("--encoder-thread-count", "1", "--embedding-cache-bytes", "0", *PATIENT)  # infinity-emb refuses nothing
 KINDS = {"single": "one text a call", "batch": "8 texts a call", "in_flight": "8 calls of one text in flight"}
 
 Embed = Callable[[Sequence[str]], Vector]

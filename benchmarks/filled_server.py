@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.served import Served, served, settled
+from benchmarks.served import PATIENT, Served, served, settled
 from recwire import Client, Event, Item, to_bytes
 from recwire.v1.admin_service_pb2 import GetServerInfoResponse
 from recwire_server.vector import Vectors
@@ -18,7 +18,7 @@ Serve = Callable[[Path, Mapping[str, object]], AbstractContextManager[Served]]
 def serve_default(data_dir: Path, settings: Mapping[str, object]) -> AbstractContextManager[Served]:
     """Run a server with the default model; its log lies beside the data directory."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    return served(data_dir, *flags, log=data_dir.with_suffix(".log"))
+    return served(data_dir, *flags, *PATIENT, log=data_dir.with_suffix(".log"))
 
 
 def settings_for(item_count: int) -> dict[str, object]:

@@ -23,6 +23,8 @@ from recwire_server.setting_source import load_settings
 TEXT = "a long walk in the mountains with an old friend"  # 12 tokens
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"  # real catalogues, beside the project where there are any
 FILMS = SHARED_DATA / "ml-latest-small"
+# Of servers that are asked for all that they can do: what waits is not refused, as it would be by default.
+PATIENT = ("--max-queue-wait-s", "60", "--max-standing-wait-s", "60")
 NO_REVISION_YET = 2**62
 LOOK_S = 0.1  # how late it may be noticed that an index is built
 

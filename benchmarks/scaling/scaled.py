@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.served import Served, served, settled
+from benchmarks.served import PATIENT, Served, served, settled
 from recwire import Client, Event, Item, SeenPolicy, to_bytes
 from recwire.v1.admin_service_pb2 import GetServerInfoResponse
 from recwire_server.vector import Vectors
@@ -49,7 +49,7 @@ def scaled(data_dir: Path, vectors: Vectors) -> Iterator[Scaled]:
     if len(vectors) > DEFAULT_EXACT_ITEMS:
         # One index, over all items, when they are all in: those on the way would take as long together.
         flags += ["--exact-search-max-items", str(len(vectors) - 1)]
-    with served(data_dir, *flags) as server, Client(server.address, timeout_s=BUILD_TIMEOUT_S) as client:
+    with served(data_dir, *flags, *PATIENT) as server, Client(server.address, timeout_s=BUILD_TIMEOUT_S) as client:
         items = (Item(item_id=item_name(number), vector=to_bytes(one)) for number, one in enumerate(vectors))
         for _ in client.import_items(items):
             pass
